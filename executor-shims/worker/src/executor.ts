@@ -1,0 +1,46 @@
+import type { LeasedRun, Outcome, RunError } from '../../../protocol/src/index.js'
+
+/** One attempt to execute: a leased run as the broker sent it. `spec` is the text of Reproq's spec_json. */
+export type Assignment = Omit<LeasedRun, 'l'>
+
+/** How an attempt ended. `output` is JSON text. The same words travel in the `result` frame. */
+export interface Settlement {
+  outcome: Outcome
+  output?: string
+  error?: RunError
+  /** `false`: failing again is certain, so no further attempt is made. Default: try again while attempts remain. */
+  retryable?: boolean
+  /** Milliseconds the task asks to wait before the next attempt, in place of the backoff. */
+  retryAfterMs?: number
+  exit?: { code?: number; signal?: string }
+}
+
+/** Why running code is told to stop; the `reason` of the AbortSignal an executor is given. */
+export type StopReason = 'cancelled' | 'timeout' | 'shutdown' | 'lost_lease'
+
+/** Reason object of the AbortSignal. `hard`: no grace, kill now. */
+export class Stop extends Error {
+  readonly reason: StopReason
+  readonly hard: boolean
+  constructor(reason: StopReason, hard = false) {
+    super(`The run was stopped: ${reason}`)
+    this.name = 'Stop'
+    this.reason = reason
+    this.hard = hard
+  }
+}
+
+/** Runs the payloads of some tasks: in this process, or in a child process. */
+export interface Executor {
+  /** One word for logs and the banner: `typescript`, `python`, … */
+  readonly name: string
+  /** Whether this executor can run that task. */
+  serves(task: string): boolean
+  /**
+   * Runs one attempt to its end. Never rejects: every fault is a Settlement. After `signal` aborts it stops the code
+   * (soft first, hard after the assignment's `cancel_grace_ms`) and settles soon, so that the slot is free again.
+   */
+  execute(assignment: Assignment, signal: AbortSignal): Promise<Settlement>
+  /** Kills whatever still runs and frees what is held. */
+  stop(): Promise<void>
+}

@@ -1,0 +1,149 @@
+import Type, { type Static } from 'typebox'
+import { ProvenResult } from './frames.js'
+
+/** Bodies of the REST interface under `/v1`. The OpenAPI document and the SDK's types come from these. */
+
+export const STATUSES = ['WAITING', 'READY', 'RUNNING', 'SUCCESSFUL', 'FAILED', 'CANCELLED'] as const
+export const FINAL_STATUSES = ['SUCCESSFUL', 'FAILED', 'CANCELLED'] as const
+export const Status = Type.Union([
+  Type.Literal('WAITING'),
+  Type.Literal('READY'),
+  Type.Literal('RUNNING'),
+  Type.Literal('SUCCESSFUL'),
+  Type.Literal('FAILED'),
+  Type.Literal('CANCELLED'),
+])
+export type Status = Static<typeof Status>
+
+/** Whether a run in this status will never change again by itself. */
+export const isFinal = (status: string): boolean => (FINAL_STATUSES as readonly string[]).includes(status)
+
+const Nullable = <T extends import('typebox').TSchema>(schema: T) => Type.Union([schema, Type.Null()])
+const Instant = Type.String({ format: 'date-time' })
+
+/** Ask for one execution of a task. Arguments are `input` (the one argument of a TypeScript task), or `args` and `kwargs`. */
+export const EnqueueRequest = Type.Object(
+  {
+    task: Type.String({ minLength: 1, maxLength: 512, description: 'Name of the task: "email.send", "mypkg.tasks.add"' }),
+    input: Type.Optional(Type.Unknown({ description: 'The single argument of the task; the same as args: [input]' })),
+    args: Type.Optional(Type.Array(Type.Unknown())),
+    kwargs: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    queue: Type.Optional(Type.String({ minLength: 1, maxLength: 255, default: 'default' })),
+    priority: Type.Optional(Type.Integer({ minimum: -32_768, maximum: 32_767, default: 0, description: 'Higher runs first; each step is worth a minute of waiting' })),
+    delay_ms: Type.Optional(Type.Integer({ minimum: 0, maximum: 315_360_000_000, description: 'Not before this many milliseconds from now' })),
+    run_after: Type.Optional(Type.String({ format: 'date-time', description: 'Not before this instant; excludes delay_ms' })),
+    max_attempts: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000, default: 3 })),
+    timeout_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: 2_592_000_000, default: 900_000, description: 'Run-time limit of one attempt, kept in whole seconds (rounded up)' })),
+    idempotency_key: Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: 'Of all enqueues of one task with the same key, one makes a run' })),
+  },
+  { additionalProperties: false, title: 'EnqueueRequest' },
+)
+export type EnqueueRequest = Static<typeof EnqueueRequest>
+
+export const Enqueued = Type.Object(
+  { id: Type.String(), deduplicated: Type.Boolean({ description: 'true: a run with this idempotency key existed and is meant' }) },
+  { title: 'Enqueued' },
+)
+export type Enqueued = Static<typeof Enqueued>
+
+export const BULK_LIMIT = 1_000
+export const EnqueueManyRequest = Type.Object(
+  { runs: Type.Array(EnqueueRequest, { minItems: 1, maxItems: BULK_LIMIT }) },
+  { additionalProperties: false, title: 'EnqueueManyRequest' },
+)
+export type EnqueueManyRequest = Static<typeof EnqueueManyRequest>
+export const EnqueuedMany = Type.Object({ runs: Type.Array(Enqueued) }, { title: 'EnqueuedMany' })
+export type EnqueuedMany = Static<typeof EnqueuedMany>
+
+export const RunFailure = Type.Object(
+  {
+    kind: Type.String({ description: 'app_error, timeout, crashed, cancelled, lease_expiry, invalid_output, security_violation, …' }),
+    class: Type.String(),
+    message: Type.String(),
+    traceback: Nullable(Type.String()),
+    attempt: Nullable(Type.Integer()),
+    at: Nullable(Type.String()),
+  },
+  { title: 'RunFailure' },
+)
+export type RunFailure = Static<typeof RunFailure>
+
+/** A run as lists show it: everything but payloads. */
+const summary = {
+  id: Type.String({ description: 'task_runs.result_id' }),
+  task: Type.String(),
+  queue: Type.String(),
+  priority: Type.Integer(),
+  status: Status,
+  attempts: Type.Integer(),
+  max_attempts: Type.Integer(),
+  timeout_ms: Type.Integer(),
+  enqueued_at: Instant,
+  run_after: Nullable(Instant),
+  started_at: Nullable(Instant),
+  finished_at: Nullable(Instant),
+  cancel_requested: Type.Boolean(),
+  leased_by: Nullable(Type.String()),
+  last_error: Nullable(Type.String()),
+}
+export const RunSummary = Type.Object(summary, { title: 'RunSummary' })
+export type RunSummary = Static<typeof RunSummary>
+
+export const Run = Type.Object(
+  {
+    ...summary,
+    args: Type.Unknown({ description: 'positional arguments, exactly as stored' }),
+    kwargs: Type.Unknown({ description: 'keyword arguments, exactly as stored' }),
+    output: Type.Unknown({ description: 'what the task returned, exactly as stored; null until SUCCESSFUL' }),
+    errors: Type.Array(RunFailure, { description: 'one entry per failed attempt, oldest first' }),
+    worker_ids: Type.Array(Type.String(), { description: 'who held it, one entry per attempt' }),
+  },
+  { title: 'Run' },
+)
+export type Run = Static<typeof Run>
+
+export const RunList = Type.Object({ runs: Type.Array(RunSummary), next_cursor: Nullable(Type.String()) }, { title: 'RunList' })
+export type RunList = Static<typeof RunList>
+
+export const CancelResult = Type.Object(
+  {
+    status: Type.Union([Type.Literal('cancelled'), Type.Literal('cancelling'), Type.Literal('already_final')]),
+    run: Type.Object({ id: Type.String(), status: Status }),
+  },
+  { title: 'CancelResult', description: 'cancelling: it is running; the worker was told and its answer decides' },
+)
+export type CancelResult = Static<typeof CancelResult>
+
+export const ResultsRequest = Type.Object({ items: Type.Array(ProvenResult, { minItems: 1, maxItems: 1_000 }) }, { title: 'ResultsRequest' })
+export type ResultsRequest = Static<typeof ResultsRequest>
+export const ResultsResponse = Type.Object(
+  {
+    items: Type.Array(
+      Type.Object({
+        run: Type.String(),
+        disp: Type.Union([
+          Type.Literal('finalized'),
+          Type.Literal('retry_scheduled'),
+          Type.Literal('duplicate'),
+          Type.Literal('stale_lease'),
+          Type.Literal('already_final'),
+        ]),
+      }),
+    ),
+  },
+  { title: 'ResultsResponse' },
+)
+
+/** RFC 9457, with our stable `code` and the line that fixes it. */
+export const Problem = Type.Object(
+  {
+    type: Type.String(),
+    title: Type.String(),
+    status: Type.Integer(),
+    detail: Type.String(),
+    code: Type.String(),
+    hint: Type.Optional(Type.String()),
+  },
+  { title: 'Problem' },
+)
+export type Problem = Static<typeof Problem>
