@@ -1,0 +1,155 @@
+import type { Outcome } from '../../../protocol/src/index.js'
+import { isTask, type Task, type TaskLog } from '../../../sdk-ts/src/define-task.js'
+import { InvalidInput, InvalidOption, InvalidOutput } from '../../../sdk-ts/src/errors.js'
+import { describeError } from './describe-error.js'
+import { Stop, type Assignment, type Executor, type Settlement } from './executor.js'
+
+export interface InProcessOptions {
+  /** Where the lines of `ctx.log` go. Default: standard error, one line each, led by task and run. */
+  log?: (assignment: Assignment) => TaskLog
+}
+
+/**
+ * Runs TypeScript tasks in this process. Cheap, and with one limit: code in this process cannot be killed. A handler
+ * that ignores its signal is given up after the grace period, so that its slot is free, but it goes on running; one
+ * that never yields (`while (true)`) also holds up everything else here. Such code belongs in a child process.
+ *
+ * Numbers of the input beyond 2^53 lose digits, as in any JSON.parse.
+ */
+export class InProcessExecutor implements Executor {
+  readonly name = 'typescript'
+  readonly #tasks: ReadonlyMap<string, Task>
+  readonly #running = new Set<AbortController>()
+  readonly #log: (assignment: Assignment) => TaskLog
+
+  /** Throws InvalidOption when two tasks share a name. */
+  constructor(tasks: readonly Task[], options: InProcessOptions = {}) {
+    this.#tasks = byName(tasks)
+    this.#log = options.log ?? standardErrorLog
+  }
+
+  /** Names of the tasks it runs. */
+  get tasks(): string[] {
+    return [...this.#tasks.keys()]
+  }
+
+  serves(task: string): boolean {
+    return this.#tasks.has(task)
+  }
+
+  /** The outcome is `timeout` when the limit stopped it, `cancelled` when anything else did, unless the handler succeeded all the same. */
+  async execute(assignment: Assignment, signal: AbortSignal): Promise<Settlement> {
+    const task = this.#tasks.get(assignment.task)
+    if (!task) return { outcome: 'rejected' as Outcome, error: { class: 'UnknownTask', message: `This worker has no task "${assignment.task}"` } }
+
+    const stopping = new AbortController()
+    const follow = () => stopping.abort(signal.reason)
+    if (signal.aborted) return stopped(signal.reason)
+    signal.addEventListener('abort', follow, { once: true })
+    this.#running.add(stopping)
+    try {
+      return await settledOrGivenUp(this.#attempt(task, assignment, stopping.signal), stopping.signal, assignment.cancel_grace_ms)
+    } finally {
+      signal.removeEventListener('abort', follow)
+      this.#running.delete(stopping)
+    }
+  }
+
+  /** Tells every handler to stop and gives it up at once. */
+  async stop(): Promise<void> {
+    for (const stopping of this.#running) stopping.abort(new Stop('shutdown', true))
+  }
+
+  async #attempt(task: Task, assignment: Assignment, signal: AbortSignal): Promise<Settlement> {
+    try {
+      const output = await task.perform({
+        input: inputOf(assignment),
+        signal,
+        log: this.#log(assignment),
+        attempt: assignment.attempt,
+        maxAttempts: assignment.max_attempts,
+        runId: assignment.run,
+        task: assignment.task,
+        queue: assignment.queue,
+      })
+      return { outcome: 'ok' as Outcome, output: jsonText(task.name, output) }
+    } catch (error) {
+      return signal.aborted ? { ...failed(error), outcome: outcomeOf(signal.reason) } : failed(error)
+    }
+  }
+}
+
+function byName(tasks: readonly Task[]): Map<string, Task> {
+  const named = new Map<string, Task>()
+  for (const task of tasks) {
+    if (!isTask(task)) throw new InvalidOption(`${String(task)} is no task`, 'make it with defineTask()')
+    const other = named.get(task.name)
+    if (other && other !== task) {
+      const places = [other, task].map((each) => each.definedAt ?? 'an unknown place').join(' and ')
+      throw new InvalidOption(`Task "${task.name}" is defined twice: ${places}`, 'rename one of them, names are global')
+    }
+    named.set(task.name, task)
+  }
+  return named
+}
+
+/** The one input of a call: its single argument, or its keyword arguments when a producer of another language sent those. */
+function inputOf({ task, spec }: Assignment): unknown {
+  const { args = [], kwargs = {} } = JSON.parse(spec) as { args?: unknown[]; kwargs?: Record<string, unknown> }
+  const keywords = Object.keys(kwargs).length
+  if (args.length + (keywords > 0 ? 1 : 0) > 1) {
+    throw new InvalidInput(task, [{ message: `a TypeScript task takes one argument, the call has ${args.length} positional and ${keywords} keyword arguments` }])
+  }
+  return keywords > 0 ? kwargs : args[0]
+}
+
+/** `undefined` is null. What is no JSON would be none in the next attempt too, so that failure is final. */
+function jsonText(task: string, output: unknown): string {
+  try {
+    return JSON.stringify(output) ?? 'null'
+  } catch (error) {
+    throw new InvalidOutput(task, [{ message: error instanceof Error ? error.message : String(error) }], error)
+  }
+}
+
+function failed(error: unknown): Settlement {
+  const { retryable, retryAfterMs } = (error ?? {}) as { retryable?: unknown; retryAfterMs?: unknown }
+  return {
+    outcome: 'error' as Outcome,
+    error: describeError(error),
+    ...(retryable === false && { retryable: false }),
+    ...(typeof retryAfterMs === 'number' && { retryAfterMs }),
+  }
+}
+
+function stopped(reason: unknown): Settlement {
+  return { outcome: outcomeOf(reason), error: describeError(reason) }
+}
+
+const outcomeOf = (reason: unknown) => (reason instanceof Stop && reason.reason === 'timeout' ? 'timeout' : 'cancelled') as Outcome
+
+/** The attempt's own end, or after `signal` aborts and `graceMs` more have passed, a verdict without it. */
+function settledOrGivenUp(attempt: Promise<Settlement>, signal: AbortSignal, graceMs: number): Promise<Settlement> {
+  return new Promise((settle) => {
+    let grace: NodeJS.Timeout | undefined
+    const giveUp = () => settle(stopped(signal.reason))
+    const startGrace = () => {
+      const hard = signal.reason instanceof Stop && signal.reason.hard
+      if (hard) giveUp()
+      else grace = setTimeout(giveUp, graceMs)
+    }
+    signal.addEventListener('abort', startGrace, { once: true })
+    void attempt.then((settlement) => {
+      clearTimeout(grace)
+      signal.removeEventListener('abort', startGrace)
+      settle(settlement)
+    })
+  })
+}
+
+function standardErrorLog({ task, run }: Assignment): TaskLog {
+  const write = (level: string) => (message: string, fields?: Record<string, unknown>) => {
+    process.stderr.write(`${level} ${task} run ${run}: ${message}${fields ? ` ${JSON.stringify(fields)}` : ''}\n`)
+  }
+  return { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
+}

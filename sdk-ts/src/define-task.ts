@@ -1,0 +1,133 @@
+import type { AsJson } from './as-json.js'
+import { durationMs, type Duration } from './duration.js'
+import { InvalidInput, InvalidOption, InvalidOutput } from './errors.js'
+import type { Issue, StandardSchema } from './standard-schema.js'
+import type { Call, TaskReference } from './task-reference.js'
+
+/** Writes lines that belong to a run. `fields` must be plain JSON values. */
+export interface TaskLog {
+  debug(message: string, fields?: Record<string, unknown>): void
+  info(message: string, fields?: Record<string, unknown>): void
+  warn(message: string, fields?: Record<string, unknown>): void
+  error(message: string, fields?: Record<string, unknown>): void
+}
+
+/** What `run` is given: the input, and the attempt it is part of. */
+export interface TaskContext<Input = unknown> {
+  /** The input, checked and converted by the task's schema when it has one. */
+  readonly input: Input
+  /** Aborts when this attempt must end; `signal.reason.reason` is cancelled, timeout, shutdown or lost_lease. */
+  readonly signal: AbortSignal
+  readonly log: TaskLog
+  /** Number of this attempt, from 1. */
+  readonly attempt: number
+  readonly maxAttempts: number
+  readonly runId: string
+  readonly task: string
+  readonly queue: string
+}
+
+/** A task of this process: its definition, ready to be enqueued by a producer and performed by a worker. */
+export interface Task<Input = unknown, Output = unknown> extends TaskReference<Input, Output> {
+  /** Marks tasks across copies of this package: an ESM worker meets tasks that CommonJS modules defined. */
+  readonly '~reproq': 'task'
+  /** `file:line` of the definition where the runtime can tell it. */
+  readonly definedAt: string | undefined
+  /** Runs the handler once. Throws InvalidInput, InvalidOutput, or whatever the handler throws. */
+  perform(context: TaskContext): Promise<unknown>
+}
+
+/** What `defineTask` takes. Callers pass `Input`; `run` sees `Parsed`; `run` gives `Returned`; callers get `Result`. */
+export interface TaskDefinition<Parsed, Returned, Input, Result> {
+  /** Stable and unique: it is stored with every run. */
+  name: string
+  /** Any Standard Schema. Checked when a run is enqueued, and again before it runs: old payloads outlive deploys. */
+  input?: StandardSchema<Input, Parsed>
+  /** Any Standard Schema. Checked after `run`. */
+  output?: StandardSchema<Returned, Result>
+  /** Queue of its runs. Default: "default". */
+  queue?: string
+  /** Higher runs first; an integer from -32,768 to 32,767. Default: 0. */
+  priority?: number
+  retry?: {
+    /** How often a run is tried, the first time included: 1 to 1,000. Default: 3. */
+    attempts: number
+  }
+  /** Run-time limit of one attempt, kept in whole seconds (rounded up). Default: 15 minutes. */
+  timeout?: Duration
+  run: (context: TaskContext<Parsed>) => Returned | Promise<Returned>
+}
+
+/**
+ * Defines a task. Types come from the schemas; without schemas from the annotation of `run`
+ * (`run({ input }: TaskContext<{ userId: number }>)`) or from `defineTask<Input, Output>`.
+ * Throws InvalidOption or InvalidDuration for a definition that cannot work.
+ */
+export function defineTask<Parsed = void, Returned = unknown, Input = Parsed, Result = Returned>(
+  definition: TaskDefinition<Parsed, Returned, Input, Result>,
+): Task<Input, AsJson<Result>> {
+  const { name, queue, priority, retry, timeout, input, output } = definition
+  checkDefinition(definition)
+  return {
+    '~reproq': 'task',
+    definedAt: callerOf(defineTask),
+    name,
+    ...(queue !== undefined && { queue }),
+    ...(priority !== undefined && { priority }),
+    ...(retry !== undefined && { maxAttempts: retry.attempts }),
+    ...(timeout !== undefined && { timeoutMs: durationMs(timeout) }),
+    async toCall(value): Promise<Call> {
+      // Checked as the worker will see it; sent as it was given, so that defaults are the worker's to fill in.
+      if (input) await validate(input, overJson(name, value), (issues) => new InvalidInput(name, issues))
+      return { args: value === undefined ? [] : [value] }
+    },
+    async perform(context) {
+      const parsed = input ? await validate(input, context.input, (issues) => new InvalidInput(name, issues)) : (context.input as Parsed)
+      const returned = await definition.run({ ...context, input: parsed })
+      return output ? validate(output, returned, (issues) => new InvalidOutput(name, issues)) : returned
+    },
+  }
+}
+
+/** Whether a value is a task, whichever copy of this package defined it. */
+export function isTask(value: unknown): value is Task {
+  return typeof value === 'object' && value !== null && '~reproq' in value && value['~reproq'] === 'task'
+}
+
+async function validate<Output>(schema: StandardSchema<unknown, Output>, value: unknown, invalid: (issues: readonly Issue[]) => Error): Promise<Output> {
+  const validated = await schema['~standard'].validate(value)
+  if (validated.issues) throw invalid(validated.issues)
+  return validated.value
+}
+
+function overJson(task: string, value: unknown): unknown {
+  if (value === undefined) return undefined
+  try {
+    return JSON.parse(JSON.stringify(value))
+  } catch (error) {
+    throw new InvalidInput(task, [{ message: error instanceof Error ? error.message : String(error) }], error)
+  }
+}
+
+function checkDefinition({ name, priority, retry }: { name: string; priority?: number; retry?: { attempts: number } }): void {
+  if (typeof name !== 'string' || name === '' || name.length > 512) {
+    throw new InvalidOption(`A task name is text of 1 to 512 characters, not ${JSON.stringify(name)}`, 'name it like "email.sendWelcome"')
+  }
+  if (priority !== undefined && !within(priority, -32_768, 32_767)) {
+    throw new InvalidOption(`Task "${name}": priority is an integer from -32768 to 32767, not ${priority}`)
+  }
+  if (retry !== undefined && !within(retry.attempts, 1, 1_000)) {
+    throw new InvalidOption(`Task "${name}": retry.attempts is an integer from 1 to 1000, not ${retry.attempts}`)
+  }
+}
+
+const within = (value: number, least: number, most: number) => Number.isInteger(value) && value >= least && value <= most
+
+/** Only V8 can tell who called; elsewhere the place is unknown. */
+function callerOf(callee: (...args: never) => unknown): string | undefined {
+  const trace: { stack?: string } = {}
+  if (typeof Error.captureStackTrace !== 'function') return undefined
+  Error.captureStackTrace(trace, callee)
+  const place = /(?:\(|at )((?:file:\/\/|\/|[A-Za-z]:\\).*:\d+):\d+\)?$/m.exec(trace.stack ?? '')?.[1]
+  return place?.startsWith('file://') ? decodeURI(place.slice('file://'.length)) : place
+}

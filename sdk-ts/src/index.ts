@@ -1,0 +1,7 @@
+export { defineTask, isTask, type Task, type TaskContext, type TaskDefinition, type TaskLog } from './define-task.js'
+export { remoteTask, type RemoteTaskOptions } from './remote-task.js'
+export type { Call, InputOf, OutputOf, TaskReference } from './task-reference.js'
+export type { AsJson } from './as-json.js'
+export type { Issue, StandardSchema } from './standard-schema.js'
+export { durationMs, type Duration } from './duration.js'
+export * from './errors.js'
