@@ -1,7 +1,12 @@
-export { defineTask, isTask, type Task, type TaskContext, type TaskDefinition, type TaskLog } from './define-task.js'
-export { remoteTask, type RemoteTaskOptions } from './remote-task.js'
-export type { Call, InputOf, OutputOf, TaskReference } from './task-reference.js'
-export type { AsJson } from './as-json.js'
-export type { Issue, StandardSchema } from './standard-schema.js'
-export { durationMs, type Duration } from './duration.js'
-export * from './errors.js'
+import { Client, type ReproqOptions } from './client.js'
+import { openUndici } from './transport-node.js'
+
+/** The public surface in Node. Elsewhere package.json gives edge.ts, which is the same over `fetch`. */
+export * from './edge.js'
+
+/** The client of a broker over keep-alive connections of undici. It stands before the one that edge.ts exports. */
+export class Reproq extends Client {
+  constructor(options: ReproqOptions = {}) {
+    super(options, openUndici)
+  }
+}

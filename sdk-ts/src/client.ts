@@ -1,0 +1,152 @@
+import type { CancelResult, Enqueued, EnqueuedMany, EnqueueRequest, Run, RunList, Status } from '../../protocol/src/rest.js'
+import { BrokerHttp } from './broker-http.js'
+import { durationMs, type Duration } from './duration.js'
+import { enqueueRequest, payloadText, type EnqueueOptions } from './enqueue-request.js'
+import { InvalidOption, PartlyEnqueued } from './errors.js'
+import { insertRun, type SqlClient } from './pg.js'
+import { RunHandle, type WaitOptions } from './run-handle.js'
+import type { CallArguments, InputOf, OutputOf, TaskReference } from './task-reference.js'
+import type { OpenTransport } from './transport.js'
+
+/** Where a broker started by hand listens. */
+const DEFAULT_URL = 'http://127.0.0.1:4700'
+/** The most runs one bulk request may carry: BULK_LIMIT of the contract. */
+const CHUNK = 1_000
+
+export interface ReproqOptions {
+  /** Base URL of the broker. Default: the variable REPROQ_URL, else http://127.0.0.1:4700. */
+  url?: string
+  /** Default: the variable REPROQ_TOKEN, else none. */
+  token?: string
+  /** How long one request may take, attempts to reach a restarting broker included. Default: 30 seconds. */
+  requestTimeout?: Duration
+}
+
+/** Options of an enqueue, and the transaction it may be part of. */
+export interface EnqueueOptionsWithTransaction extends EnqueueOptions {
+  /** Your own `pg` client with an open transaction: the run exists when it commits, and never did when it rolls back. */
+  tx?: SqlClient
+}
+
+/** One of the runs of an `enqueueMany`. */
+export type Item<Input> = EnqueueOptions & (undefined extends Input ? { input?: Input } : { input: Input })
+
+/** Which runs to list. Newest first. */
+export interface RunFilter {
+  status?: Status
+  queue?: string
+  task?: string
+  /** How many at most. */
+  limit?: number
+  /** `next_cursor` of the list before. */
+  cursor?: string
+}
+
+/** The client of a broker, whatever carries its requests: `Reproq` is this class with the transport of the platform. */
+export class Client {
+  readonly #http: BrokerHttp
+  readonly #requestTimeoutMs: number
+
+  /** Throws InvalidOption for a URL that is none, and InvalidDuration. */
+  constructor(options: ReproqOptions, openTransport: OpenTransport) {
+    const given = options.url ?? environment('REPROQ_URL')
+    const url = baseUrl(given ?? DEFAULT_URL)
+    const hint = given === undefined ? 'REPROQ_URL is not set, so the default was tried: start a broker here, or set REPROQ_URL' : 'check that the broker runs there, and that REPROQ_URL or the url option is right'
+    this.#http = new BrokerHttp(url, options.token ?? environment('REPROQ_TOKEN'), hint, openTransport(url.origin))
+    this.#requestTimeoutMs = durationMs(options.requestTimeout ?? 30_000)
+  }
+
+  /**
+   * Asks for one run of a task. A task's name with its type will do, without its code: `enqueue<typeof sendWelcome>('email.sendWelcome', …)`;
+   * the defaults of its definition (queue, retry, …) are then unknown here, so pass those that matter.
+   *
+   * Throws InvalidInput, BrokerUnreachable and other HttpProblems. Without an idempotency key it is asked only once,
+   * because an answer that got lost may stand for a run that exists; with one it is asked again while the broker is away.
+   */
+  async enqueue<T extends TaskReference>(task: T | string, ...[input, options = {}]: CallArguments<T, EnqueueOptionsWithTransaction>): Promise<RunHandle<OutputOf<T>>> {
+    const { tx, ...rest } = options
+    const request = await enqueueRequest(task, input, rest)
+    const enqueued = tx ? await insertRun(tx, request) : await this.#post<Enqueued>('/v1/runs', request, [request])
+    return this.#handle<T>(enqueued)
+  }
+
+  /**
+   * Asks for many runs of a task; the answer keeps the order of the items. Each thousand is enqueued whole or not at all.
+   * Throws what `enqueue` throws, or PartlyEnqueued when a later thousand failed.
+   */
+  async enqueueMany<T extends TaskReference>(task: T | string, items: readonly Item<InputOf<T>>[]): Promise<RunHandle<OutputOf<T>>[]> {
+    // All are checked before the first is sent, so that a bad item enqueues nothing.
+    const requests = await Promise.all(items.map(({ input, ...options }) => enqueueRequest(task, input, options)))
+    const handles: RunHandle<OutputOf<T>>[] = []
+    for (let from = 0; from < requests.length; from += CHUNK) {
+      const runs = requests.slice(from, from + CHUNK)
+      const answer = await this.#post<EnqueuedMany>('/v1/runs/bulk', { runs }, runs).catch((error: unknown) => {
+        throw from === 0 ? error : new PartlyEnqueued(handles.map(({ id }) => id), requests.length, error)
+      })
+      for (const enqueued of answer.runs) handles.push(this.#handle<T>(enqueued))
+    }
+    return handles
+  }
+
+  /** Enqueues and waits: throws what `enqueue` and `RunHandle.result` throw. `wait` bounds the waiting, `timeout` each attempt. */
+  async run<T extends TaskReference>(task: T | string, ...[input, options = {}]: CallArguments<T, EnqueueOptions & { wait?: Duration; signal?: AbortSignal }>): Promise<OutputOf<T>> {
+    const { wait, signal, ...rest } = options
+    const request = await enqueueRequest(task, input, rest)
+    const run = this.#handle<T>(await this.#post<Enqueued>('/v1/runs', request, [request]))
+    const waiting: WaitOptions = { ...(wait !== undefined && { timeout: wait }), ...(signal && { signal }) }
+    return run.result(waiting)
+  }
+
+  /** A handle for a run that was enqueued elsewhere or earlier. Asks nothing; a wrong id shows at its first use. */
+  handle<T extends TaskReference>(id: string): RunHandle<OutputOf<T>> {
+    return this.#handle<T>({ id, deduplicated: false })
+  }
+
+  /** The run as it is now. Throws RunNotFound, BrokerUnreachable and other HttpProblems. */
+  get(id: string): Promise<Run> {
+    return this.handle(id).get()
+  }
+
+  /** Cancels a run. Throws what `get` throws. */
+  cancel(id: string): Promise<CancelResult> {
+    return this.handle(id).cancel()
+  }
+
+  /** Runs without their payloads, newest first. Throws BrokerUnreachable and HttpProblems. */
+  list(filter: RunFilter = {}): Promise<RunList> {
+    const query = new URLSearchParams()
+    for (const [name, value] of Object.entries(filter)) if (value !== undefined) query.set(name, String(value))
+    return this.#http.ask<RunList>({ method: 'GET', path: `/v1/runs?${query}`, repeatable: true, until: this.#until() })
+  }
+
+  /** Lets go of connections. Not needed for a process to end: idle ones do not hold it. */
+  close(): Promise<void> {
+    return this.#http.close()
+  }
+
+  #post<Answer>(path: string, body: unknown, runs: EnqueueRequest[]): Promise<Answer> {
+    const repeatable = runs.every((run) => run.idempotency_key !== undefined)
+    return this.#http.ask<Answer>({ method: 'POST', path, body: payloadText(runs[0]?.task ?? '', body), repeatable, until: this.#until() })
+  }
+
+  #handle<T extends TaskReference>(enqueued: Enqueued): RunHandle<OutputOf<T>> {
+    return new RunHandle<OutputOf<T>>(this.#http, enqueued, this.#requestTimeoutMs)
+  }
+
+  #until(): number {
+    return performance.now() + this.#requestTimeoutMs
+  }
+}
+
+/** Browsers and edge runtimes have no `process`. An empty variable counts as none. */
+function environment(name: string): string | undefined {
+  return (typeof process === 'undefined' ? undefined : process.env?.[name]) || undefined
+}
+
+function baseUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url?.protocol !== 'http:' && url?.protocol !== 'https:') {
+    throw new InvalidOption(`The broker's URL is not one: ${JSON.stringify(text)}`, 'set REPROQ_URL or the url option to something like "http://127.0.0.1:4700"')
+  }
+  return url
+}

@@ -1,0 +1,24 @@
+import { Client, type ReproqOptions } from './client.js'
+import { openFetch } from './transport-fetch.js'
+
+/** Everything but Node's own transport: what browsers, edge runtimes and bundlers for them are given. */
+export { defineTask, isTask, type Task, type TaskContext, type TaskDefinition, type TaskLog } from './define-task.js'
+export { remoteTask, type RemoteTaskOptions } from './remote-task.js'
+export type { Call, InputOf, OutputOf, TaskReference } from './task-reference.js'
+export type { AsJson } from './as-json.js'
+export type { Issue, StandardSchema } from './standard-schema.js'
+export { durationMs, type Duration } from './duration.js'
+export * from './errors.js'
+export type { EnqueueOptionsWithTransaction, Item, ReproqOptions, RunFilter } from './client.js'
+export type { EnqueueOptions } from './enqueue-request.js'
+export type { RunHandle, Settled, WaitOptions } from './run-handle.js'
+export type { RunEvent } from './run-events.js'
+export type { SqlClient } from './pg.js'
+export type { CancelResult, Run, RunFailure, RunList, RunSummary, Status } from '../../protocol/src/rest.js'
+
+/** The client of a broker over `fetch`. */
+export class Reproq extends Client {
+  constructor(options: ReproqOptions = {}) {
+    super(options, openFetch)
+  }
+}

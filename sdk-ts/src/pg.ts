@@ -1,0 +1,47 @@
+import type { Enqueued, EnqueueRequest } from '../../protocol/src/rest.js'
+import { enqueueRequest, payloadText, type EnqueueOptions } from './enqueue-request.js'
+import { ReproqError } from './reproq-error.js'
+import type { CallArguments, TaskReference } from './task-reference.js'
+
+/** What is needed of a `pg` client, or of anything that can stand in for one. */
+export interface SqlClient {
+  query(text: string, values: unknown[]): Promise<{ rows: Record<string, unknown>[] }>
+}
+
+// NULL means the default. The delay is added to the database's clock, which also decides what is due.
+const sql = `SELECT result_id::text AS id, deduplicated FROM reproq_enqueue(
+  task_path => $1, args => $2::jsonb, kwargs => $3::jsonb, queue_name => $4, priority => $5,
+  run_after => COALESCE($6::timestamptz, now() + $7::float8 * interval '1 millisecond'),
+  max_attempts => $8, timeout_seconds => $9, idempotency_key => $10)`
+
+/**
+ * Asks for one run of a task inside your own transaction: the run exists when it commits, and never did when it rolls back.
+ * `client` must be the connection that holds the transaction, not a pool. Answers with the run's id.
+ * Throws InvalidInput, InvalidOption, InvalidDuration, and whatever the database reports.
+ */
+export async function enqueueInTransaction<T extends TaskReference>(client: SqlClient, task: T | string, ...[input, options]: CallArguments<T, EnqueueOptions>): Promise<Enqueued> {
+  return insertRun(client, await enqueueRequest(task, input, options))
+}
+
+/** The same for a request that is complete. */
+export async function insertRun(client: SqlClient, request: EnqueueRequest): Promise<Enqueued> {
+  const { rows } = await client.query(sql, parametersOf(request))
+  const [row] = rows
+  if (!row) throw new ReproqError('NO_RUN', 'reproq_enqueue returned no row', { hint: 'bring the database up to date: reproq migrate' })
+  return { id: String(row.id), deduplicated: row.deduplicated === true }
+}
+
+function parametersOf(request: EnqueueRequest): unknown[] {
+  return [
+    request.task,
+    payloadText(request.task, request.args ?? []),
+    payloadText(request.task, request.kwargs ?? {}),
+    request.queue ?? null,
+    request.priority ?? null,
+    request.run_after ?? null,
+    request.delay_ms ?? null,
+    request.max_attempts ?? null,
+    request.timeout_ms === undefined ? null : Math.ceil(request.timeout_ms / 1_000),
+    request.idempotency_key ?? null,
+  ]
+}

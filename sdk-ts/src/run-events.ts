@@ -1,0 +1,35 @@
+import type { RunSummary, Status } from '../../protocol/src/rest.js'
+import { isAway, type BrokerHttp } from './broker-http.js'
+import { pause, pauseMs } from './patience.js'
+
+/** A state a run has reached. */
+export type RunEvent = Pick<RunSummary, 'id' | 'status' | 'attempts'> & Partial<RunSummary>
+
+/**
+ * The states of a run until its final one, over as many connections as it takes. A connection begins with the present
+ * state, so after a reconnect what was told already is left out; states passed through meanwhile are not told.
+ */
+export async function* followRun(http: BrokerHttp, path: string, patienceMs: number, signal?: AbortSignal): AsyncGenerator<RunEvent, void, undefined> {
+  let told = ''
+  let failures = 0
+  for (let heardAt = performance.now(); ; failures++) {
+    try {
+      for await (const { name, data } of http.events(path, signal)) {
+        heardAt = performance.now()
+        failures = 0
+        if (name !== 'state') continue
+        const event = JSON.parse(data) as RunEvent
+        const state = `${event.status} ${event.attempts}`
+        if (state !== told) yield event
+        told = state
+        if (isFinal(event.status)) return
+      }
+    } catch (error) {
+      if (!isAway(error) || performance.now() - heardAt > patienceMs) throw error
+    }
+    await pause(pauseMs(failures), signal)
+  }
+}
+
+/** Whether a run in this status will never change again by itself. Repeated here because the contract's own brings its schemas along. */
+export const isFinal = (status: Status): boolean => status === 'SUCCESSFUL' || status === 'FAILED' || status === 'CANCELLED'

@@ -1,0 +1,94 @@
+import type { CancelResult, Enqueued, Run } from '../../protocol/src/rest.js'
+import { isAway, type BrokerHttp } from './broker-http.js'
+import { durationMs, type Duration } from './duration.js'
+import { TaskCancelled, TaskFailed, WaitTimeout } from './errors.js'
+import { followRun, isFinal, type RunEvent } from './run-events.js'
+
+/** Longer and the proxies in between begin to cut the line. */
+const POLL_MS = 30_000
+/** A wait without a timeout bears a broker that is away for this long at a stretch: an upgrade, not a wrong address. */
+const PATIENCE_MS = 300_000
+/** The last answer of a wait leaves the broker when time is up, and needs a moment to arrive. */
+const ARRIVAL_MS = 1_000
+
+export interface WaitOptions {
+  /** How long to wait. Without it, as long as it takes. */
+  timeout?: Duration
+  /** Ends the waiting, not the run. */
+  signal?: AbortSignal
+}
+
+/** How a run ended. `output` is what JSON makes of what the task returned. */
+export type Settled<Output = unknown> = { ok: true; output: Output; run: Run } | { ok: false; error: TaskFailed | TaskCancelled; run: Run }
+
+/** A run that was enqueued: wait for it, watch it, cancel it. */
+export class RunHandle<Output = unknown> {
+  readonly id: string
+  /** `true`: a run with this idempotency key existed already, and this is it. */
+  readonly deduplicated: boolean
+  readonly #http: BrokerHttp
+  readonly #requestTimeoutMs: number
+
+  constructor(http: BrokerHttp, enqueued: Enqueued, requestTimeoutMs: number) {
+    this.id = enqueued.id
+    this.deduplicated = enqueued.deduplicated
+    this.#http = http
+    this.#requestTimeoutMs = requestTimeoutMs
+  }
+
+  /**
+   * What the task returned, once it has. Bears a broker that restarts meanwhile.
+   * Throws TaskFailed, TaskCancelled, WaitTimeout (the run goes on), and what `get` throws.
+   */
+  async result(options: WaitOptions = {}): Promise<Output> {
+    const settled = await this.settled(options)
+    if (!settled.ok) throw settled.error
+    return settled.output
+  }
+
+  /** The same as `result`, with failure and cancellation as values. Throws WaitTimeout, and what `get` throws. */
+  async settled({ timeout, signal }: WaitOptions = {}): Promise<Settled<Output>> {
+    const timeoutMs = timeout === undefined ? Number.POSITIVE_INFINITY : durationMs(timeout)
+    const deadline = performance.now() + timeoutMs
+    for (;;) {
+      const run = await this.#poll(deadline, timeoutMs, signal)
+      if (isFinal(run.status)) return settledAs<Output>(run)
+      if (performance.now() >= deadline) throw new WaitTimeout(this.id, timeoutMs)
+    }
+  }
+
+  /** The run as it is now. Throws RunNotFound, BrokerUnreachable and other HttpProblems. */
+  get(): Promise<Run> {
+    return this.#http.ask<Run>({ method: 'GET', path: this.#path, repeatable: true, until: performance.now() + this.#requestTimeoutMs })
+  }
+
+  /** Cancels it. `cancelling`: it is running and was told; its answer decides. Throws what `get` throws. */
+  cancel(): Promise<CancelResult> {
+    return this.#http.ask<CancelResult>({ method: 'POST', path: `${this.#path}/cancel`, repeatable: true, until: performance.now() + this.#requestTimeoutMs })
+  }
+
+  /** Its states from now on, the present one first, until the final one. Reconnects by itself. Throws what `get` throws. */
+  events(options: { signal?: AbortSignal } = {}): AsyncGenerator<RunEvent, void, undefined> {
+    return followRun(this.#http, `${this.#path}/events`, PATIENCE_MS, options.signal)
+  }
+
+  get #path(): string {
+    return `/v1/runs/${encodeURIComponent(this.id)}`
+  }
+
+  async #poll(deadline: number, timeoutMs: number, signal: AbortSignal | undefined): Promise<Run> {
+    const holdMs = Math.ceil(Math.min(POLL_MS, Math.max(deadline - performance.now(), 0)))
+    const until = Math.min(deadline + ARRIVAL_MS, performance.now() + PATIENCE_MS)
+    try {
+      return await this.#http.ask<Run>({ method: 'GET', path: `${this.#path}?wait_ms=${holdMs}`, holdMs, repeatable: true, until, ...(signal && { signal }) })
+    } catch (error) {
+      if (isAway(error) && until >= deadline) throw new WaitTimeout(this.id, timeoutMs, error)
+      throw error
+    }
+  }
+}
+
+function settledAs<Output>(run: Run): Settled<Output> {
+  if (run.status === 'SUCCESSFUL') return { ok: true, output: run.output as Output, run }
+  return { ok: false, error: run.status === 'CANCELLED' ? new TaskCancelled(run) : new TaskFailed(run), run }
+}
