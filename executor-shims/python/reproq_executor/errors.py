@@ -1,0 +1,32 @@
+"""What a task raises to say how to go on, and what the executor raises into a task."""
+
+from __future__ import annotations
+
+
+class NonRetryableError(Exception):
+    """Failing again is certain: no further attempt is made."""
+
+
+class RetryAfter(Exception):
+    """Try again in ``seconds``, in place of the usual backoff, while attempts remain."""
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        super().__init__(message or f"asked to be tried again in {seconds:g} s")
+        self.seconds = seconds
+
+
+class Terminated(BaseException):
+    """Raised into the task when the worker stops it: ``finally`` blocks run, ``except Exception`` does not catch it."""
+
+
+class PayloadError(Exception):
+    """The payload cannot be executed as it is, today or tomorrow."""
+
+
+class InvalidOutput(Exception):
+    """The task ran to its end, but JSON cannot express what it returned."""
+
+
+# In envelopes a class carries the name people import it by.
+for _public in (NonRetryableError, RetryAfter, Terminated):
+    _public.__module__ = "reproq_executor"
