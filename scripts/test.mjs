@@ -70,22 +70,32 @@ function readReport(stdout) {
   const { Parser } = createRequire(join(root, 'node_modules/tap/package.json'))('tap-parser')
   const report = { passed: 0, failed: 0, skipped: [] }
   const parser = new Parser()
-  parser.on('child', (file) => readFile(file, report))
-  parser.on('extra', (text) => console.log(text))
+  let before = { ...report }
+  parser.on('extra', (text) => process.stdout.write(text))
   parser.on('bailout', (reason) => console.log(`Bail out! ${reason}`))
-  parser.on('assert', (point) => !point.closingTestPoint && count(point, '', report))
+  parser.on('child', (file) => {
+    before = { ...report }
+    walk(file, fileName(file), report)
+  })
+  parser.on('assert', (file) => finishFile(file, before, report))
   stdout.pipe(parser)
   return report
 }
 
-function readFile(file, report) {
-  const name = relative('dist', file.name).replace(/\.js$/, '')
-  const before = { ...report }
-  walk(file, name, report)
-  file.on('complete', ({ ok, time }) => {
-    if (!ok && report.failed === before.failed) report.failed++
-    console.log(`${ok ? 'ok    ' : 'FAILED'} ${name}  ${report.passed - before.passed} passed${time ? `, ${Math.round(time)} ms` : ''}`)
-  })
+function fileName({ name }) {
+  return relative('dist', name).replace(/\.js$/, '')
+}
+
+function finishFile(file, before, report) {
+  const name = fileName(file)
+  if (file.skip) return report.skipped.push({ name, reason: file.skip })
+  // Not by an assertion: it ended with another exit code, or by a signal.
+  if (!file.ok && report.failed === before.failed) {
+    report.failed++
+    describe(file, name)
+  }
+  const took = file.time === undefined ? '' : `, ${Math.round(file.time)} ms`
+  console.log(`${file.ok ? 'ok    ' : 'FAILED'} ${name}  ${report.passed - before.passed} passed${took}`)
 }
 
 function walk(parser, name, report) {
@@ -97,19 +107,25 @@ function count(point, within, report) {
   const name = `${within} > ${point.name}`
   const unfinished = point.skip || point.todo
   if (unfinished) report.skipped.push({ name, reason: unfinished === true ? '(no reason given)' : unfinished })
-  else if (!point.ok) describeFailure(point, name, report)
-  else if (!point.closingTestPoint) report.passed++
+  // What closes a test only repeats how its assertions went.
+  else if (point.closingTestPoint) return
+  else if (point.ok) report.passed++
+  else {
+    report.failed++
+    describe(point, name)
+  }
 }
 
-function describeFailure(point, name, report) {
-  // What closes a test says again that something in it failed, unless it has its own reason (a time-out, a throw).
-  if (point.closingTestPoint && !point.diag?.error && !point.diag?.signal && !point.diag?.exitCode) return
-  if (!point.closingTestPoint) report.failed++
+function describe({ diag }, name) {
+  const { source, diff, at, compare, ...rest } = diag ?? {}
   console.log(`\nnot ok  ${name}`)
-  const { source, diff, at, compare, error, ...rest } = point.diag ?? {}
   if (at) console.log(`  at ${at.fileName}:${at.lineNumber}:${at.columnNumber}`)
-  for (const text of [error, source, diff]) if (text) console.log(String(text).replace(/^/gm, '  '))
-  if (!diff && Object.keys(rest).length > 0) console.log(JSON.stringify(rest, null, 2).replace(/^/gm, '  '))
+  for (const text of [source, diff]) if (text) console.log(indent(text))
+  if (!diff && Object.keys(rest).length > 0) console.log(indent(JSON.stringify(rest, null, 2)))
+}
+
+function indent(text) {
+  return text.trimEnd().replace(/^/gm, '  ')
 }
 
 function conclude({ passed, failed, skipped }, code, interrupted) {
