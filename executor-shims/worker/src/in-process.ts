@@ -1,8 +1,9 @@
 import type { Outcome } from '../../../protocol/src/index.js'
-import { isTask, type Task, type TaskLog } from '../../../sdk-ts/src/define-task.js'
-import { InvalidInput, InvalidOption, InvalidOutput } from '../../../sdk-ts/src/errors.js'
+import type { Task, TaskLog } from '../../../sdk-ts/src/define-task.js'
+import { InvalidInput, InvalidOutput } from '../../../sdk-ts/src/errors.js'
 import { describeError } from './describe-error.js'
 import { Stop, type Assignment, type Executor, type Settlement } from './executor.js'
+import { tasksByName } from './tasks-by-name.js'
 
 export interface InProcessOptions {
   /** Where the lines of `ctx.log` go. Default: standard error, one line each, led by task and run. */
@@ -24,7 +25,7 @@ export class InProcessExecutor implements Executor {
 
   /** Throws InvalidOption when two tasks share a name. */
   constructor(tasks: readonly Task[], options: InProcessOptions = {}) {
-    this.#tasks = byName(tasks)
+    this.#tasks = tasksByName(tasks)
     this.#log = options.log ?? standardErrorLog
   }
 
@@ -77,20 +78,6 @@ export class InProcessExecutor implements Executor {
       return signal.aborted ? { ...failed(error), outcome: outcomeOf(signal.reason) } : failed(error)
     }
   }
-}
-
-function byName(tasks: readonly Task[]): Map<string, Task> {
-  const named = new Map<string, Task>()
-  for (const task of tasks) {
-    if (!isTask(task)) throw new InvalidOption(`${String(task)} is no task`, 'make it with defineTask()')
-    const other = named.get(task.name)
-    if (other && other !== task) {
-      const places = [other, task].map((each) => each.definedAt ?? 'an unknown place').join(' and ')
-      throw new InvalidOption(`Task "${task.name}" is defined twice: ${places}`, 'rename one of them, names are global')
-    }
-    named.set(task.name, task)
-  }
-  return named
 }
 
 /** The one input of a call: its single argument, or its keyword arguments when a producer of another language sent those. */
