@@ -1,4 +1,5 @@
 import type { RunError } from '../../../protocol/src/index.js'
+import { storable } from './storable-text.js'
 
 // The limits of RunError in the protocol; what is longer is cut here, because a refused frame would lose the result.
 const CLASS_CHARS = 255
@@ -7,11 +8,11 @@ const TRACEBACK_CHARS = 262_144
 
 /** Anything that was thrown, as a RunError: the stack carries the chain of causes. */
 export function describeError(thrown: unknown): RunError {
-  if (!(thrown instanceof Error)) return { class: typeof thrown, message: cut(textOf(thrown), MESSAGE_CHARS) }
+  if (!(thrown instanceof Error)) return { class: typeof thrown, message: storable(textOf(thrown), MESSAGE_CHARS) }
   return {
-    class: cut(String(thrown.name || thrown.constructor.name), CLASS_CHARS),
-    message: cut(String(thrown.message), MESSAGE_CHARS),
-    traceback: cut(causeChain(thrown), TRACEBACK_CHARS),
+    class: storable(String(thrown.name || thrown.constructor.name), CLASS_CHARS),
+    message: storable(String(thrown.message), MESSAGE_CHARS),
+    traceback: storable(causeChain(thrown), TRACEBACK_CHARS),
   }
 }
 
@@ -32,5 +33,3 @@ function textOf(value: unknown): string {
     return Object.prototype.toString.call(value)
   }
 }
-
-const cut = (text: string, chars: number) => (text.length > chars ? `${text.slice(0, chars - 1)}…` : text)

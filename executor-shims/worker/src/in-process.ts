@@ -1,8 +1,8 @@
-import type { Outcome } from '../../../protocol/src/index.js'
 import type { Task, TaskLog } from '../../../sdk-ts/src/define-task.js'
 import { InvalidInput, InvalidOutput } from '../../../sdk-ts/src/errors.js'
 import { describeError } from './describe-error.js'
 import { Stop, type Assignment, type Executor, type Settlement } from './executor.js'
+import { settleStopped } from './stopped.js'
 import { tasksByName } from './tasks-by-name.js'
 
 export interface InProcessOptions {
@@ -20,7 +20,8 @@ export interface InProcessOptions {
 export class InProcessExecutor implements Executor {
   readonly name = 'typescript'
   readonly #tasks: ReadonlyMap<string, Task>
-  readonly #running = new Set<AbortController>()
+  /** What runs, and how each is given up. */
+  readonly #running = new Map<AbortController, () => void>()
   readonly #log: (assignment: Assignment) => TaskLog
 
   /** Throws InvalidOption when two tasks share a name. */
@@ -41,15 +42,14 @@ export class InProcessExecutor implements Executor {
   /** The outcome is `timeout` when the limit stopped it, `cancelled` when anything else did, unless the handler succeeded all the same. */
   async execute(assignment: Assignment, signal: AbortSignal): Promise<Settlement> {
     const task = this.#tasks.get(assignment.task)
-    if (!task) return { outcome: 'rejected' as Outcome, error: { class: 'UnknownTask', message: `This worker has no task "${assignment.task}"` } }
+    if (!task) return { outcome: 'rejected', error: { class: 'UnknownTask', message: `This worker has no task "${assignment.task}"` } }
 
     const stopping = new AbortController()
-    const follow = () => stopping.abort(signal.reason)
-    if (signal.aborted) return stopped(signal.reason)
+    const follow = () => stopping.abort(stopOf(signal))
+    if (signal.aborted) return settleStopped(stopOf(signal), assignment)
     signal.addEventListener('abort', follow, { once: true })
-    this.#running.add(stopping)
     try {
-      return await settledOrGivenUp(this.#attempt(task, assignment, stopping.signal), stopping.signal, assignment.cancel_grace_ms)
+      return await this.#settledOrGivenUp(this.#attempt(task, assignment, stopping.signal), assignment, stopping)
     } finally {
       signal.removeEventListener('abort', follow)
       this.#running.delete(stopping)
@@ -58,7 +58,10 @@ export class InProcessExecutor implements Executor {
 
   /** Tells every handler to stop and gives it up at once. */
   async stop(): Promise<void> {
-    for (const stopping of this.#running) stopping.abort(new Stop('shutdown', true))
+    for (const [stopping, giveUp] of this.#running) {
+      stopping.abort(new Stop('shutdown', true))
+      giveUp()
+    }
   }
 
   async #attempt(task: Task, assignment: Assignment, signal: AbortSignal): Promise<Settlement> {
@@ -73,10 +76,29 @@ export class InProcessExecutor implements Executor {
         task: assignment.task,
         queue: assignment.queue,
       })
-      return { outcome: 'ok' as Outcome, output: jsonText(task.name, output) }
+      return { outcome: 'ok', output: jsonText(task.name, output) }
     } catch (error) {
-      return signal.aborted ? { ...failed(error), outcome: outcomeOf(signal.reason) } : failed(error)
+      return signal.aborted ? settleStopped(stopOf(signal), assignment, failed(error)) : failed(error)
     }
+  }
+
+  /** The attempt's own end, or after a stop and its grace period a verdict without it. */
+  #settledOrGivenUp(attempt: Promise<Settlement>, assignment: Assignment, stopping: AbortController): Promise<Settlement> {
+    const { signal } = stopping
+    return new Promise((settle) => {
+      let grace: NodeJS.Timeout | undefined
+      const giveUp = () => {
+        clearTimeout(grace)
+        settle(settleStopped(stopOf(signal), assignment))
+      }
+      const startGrace = () => {
+        if (stopOf(signal).hard) giveUp()
+        else grace = setTimeout(giveUp, assignment.cancel_grace_ms)
+      }
+      this.#running.set(stopping, giveUp)
+      signal.addEventListener('abort', startGrace, { once: true })
+      void attempt.then(settle).finally(() => clearTimeout(grace))
+    })
   }
 }
 
@@ -102,37 +124,14 @@ function jsonText(task: string, output: unknown): string {
 function failed(error: unknown): Settlement {
   const { retryable, retryAfterMs } = (error ?? {}) as { retryable?: unknown; retryAfterMs?: unknown }
   return {
-    outcome: 'error' as Outcome,
+    outcome: 'error',
     error: describeError(error),
     ...(retryable === false && { retryable: false }),
     ...(typeof retryAfterMs === 'number' && { retryAfterMs }),
   }
 }
 
-function stopped(reason: unknown): Settlement {
-  return { outcome: outcomeOf(reason), error: describeError(reason) }
-}
-
-const outcomeOf = (reason: unknown) => (reason instanceof Stop && reason.reason === 'timeout' ? 'timeout' : 'cancelled') as Outcome
-
-/** The attempt's own end, or after `signal` aborts and `graceMs` more have passed, a verdict without it. */
-function settledOrGivenUp(attempt: Promise<Settlement>, signal: AbortSignal, graceMs: number): Promise<Settlement> {
-  return new Promise((settle) => {
-    let grace: NodeJS.Timeout | undefined
-    const giveUp = () => settle(stopped(signal.reason))
-    const startGrace = () => {
-      const hard = signal.reason instanceof Stop && signal.reason.hard
-      if (hard) giveUp()
-      else grace = setTimeout(giveUp, graceMs)
-    }
-    signal.addEventListener('abort', startGrace, { once: true })
-    void attempt.then((settlement) => {
-      clearTimeout(grace)
-      signal.removeEventListener('abort', startGrace)
-      settle(settlement)
-    })
-  })
-}
+const stopOf = ({ reason }: AbortSignal): Stop => (reason instanceof Stop ? reason : new Stop('cancelled'))
 
 function standardErrorLog({ task, run }: Assignment): TaskLog {
   const write = (level: string) => (message: string, fields?: Record<string, unknown>) => {
