@@ -5,7 +5,7 @@ import { ERROR_CODES, REFUSAL_CODES, RELEASE_REASONS } from './codes.js'
  * One schema per frame of the worker protocol; the types follow from them. PROTOCOL.md says what each means.
  * Unknown fields are legal everywhere: an older peer ignores what a newer one adds (RQ-FRAME-003).
  */
-const literals = <const T extends readonly string[]>(values: T) => Type.Union(values.map((value) => Type.Literal(value)) as { -readonly [K in keyof T]: ReturnType<typeof Type.Literal<T[K] & string>> })
+const literals = <const Values extends string[]>(values: readonly [...Values]) => Type.Enum(values)
 const frame = <const Name extends string, const Fields extends TProperties>(t: Name, fields: Fields) =>
   Type.Object({ t: Type.Literal(t), ...fields }, { $id: `https://reproq.dev/schemas/frame/${t}.json`, title: t })
 

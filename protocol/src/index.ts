@@ -1,3 +1,5 @@
+export * from './json-text.js'
+export * from './storage-fault.js'
 export * from './codes.js'
 export * from './frames.js'
 export * from './parse.js'

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { dirname, resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { serverAccount, type Account } from './embedded/account.js'
 import { findBinaries, type Binaries } from './embedded/binaries.js'
@@ -11,6 +12,10 @@ import { alive } from './embedded/process.js'
 import { readState, writeState, type State } from './embedded/state.js'
 
 export { EmbeddedError, type EmbeddedErrorCode } from './embedded/error.js'
+
+const MAX_KNOCKS = 100
+const KNOCK_EVERY_MS = 50
+const WRONG_PASSWORD = '28P01'
 
 export interface EmbeddedOptions {
   /** Where the cluster lives, for example `.reproq/pg18`. `postgres.json` and `postgres.lock` are kept beside it. */
@@ -73,14 +78,19 @@ interface Running {
 
 /** A running server we can log in to; one that we cannot (its password is lost) is stopped. */
 async function attach(server: Server): Promise<Running | undefined> {
-  const postmaster = await whenReady(server.dataDir)
-  if (postmaster === undefined) return undefined
   const state = readState(server.stateFolder)
-  if (state !== undefined && (await letsUsIn(postmaster.port, state.password))) {
-    return { postmaster, state: { ...state, users: state.users.filter(alive) }, reused: true }
+  for (let attempt = 1; ; attempt++) {
+    const postmaster = await whenReady(server.dataDir)
+    if (postmaster === undefined) return undefined
+    const answer = state === undefined ? 'refused' : await knock(postmaster.port, state.password)
+    if (answer === 'welcome' && state !== undefined) return { postmaster, state: { ...state, users: state.users.filter(alive) }, reused: true }
+    // Silent: killed or stopped this instant, and gone at the next look. One that stays silent is of no use to anybody.
+    if (answer === 'refused' || attempt === MAX_KNOCKS) {
+      await stopPostmaster(server.binaries, server.dataDir, server.account)
+      return undefined
+    }
+    await delay(KNOCK_EVERY_MS)
   }
-  await stopPostmaster(server.binaries, server.dataDir, server.account)
-  return undefined
 }
 
 async function start({ binaries, dataDir, stateFolder, account }: Server, settings: Record<string, string>): Promise<Running> {
@@ -104,14 +114,13 @@ async function leave({ binaries, dataDir, stateFolder, account }: Server): Promi
   await stopPostmaster(binaries, dataDir, account)
 }
 
-async function letsUsIn(port: number, password: string): Promise<boolean> {
-  const client = new pg.Client({ host: '127.0.0.1', port, user: SUPERUSER, password, database: 'postgres' })
+async function knock(port: number, password: string): Promise<'welcome' | 'refused' | 'silent'> {
+  const client = new pg.Client({ host: '127.0.0.1', port, user: SUPERUSER, password, database: 'postgres', connectionTimeoutMillis: 5_000 })
   try {
     await client.connect()
-    return true
+    return 'welcome'
   } catch (error) {
-    if ((error as { code?: string }).code === '28P01') return false
-    throw error
+    return (error as { code?: string }).code === WRONG_PASSWORD ? 'refused' : 'silent'
   } finally {
     await client.end()
   }

@@ -21,27 +21,22 @@ const ATTEMPTS = 5
 /** Another program took the port between our look and the start, or children of a killed server are still leaving. */
 const PASSING = /could not bind|address already in use|pre-existing shared memory block/i
 
-/** The live server of this data folder, if any. A pid file left by a dead one is removed. */
+/** The live server of this data folder, if any. */
 export function findPostmaster(dataDir: string): Postmaster | undefined {
-  const file = join(dataDir, 'postmaster.pid')
-  if (!existsSync(file)) return undefined
-  const lines = readFileSync(file, 'utf8').split('\n')
-  const pid = Number(lines[0])
-  if (isPostgres(pid)) return { pid, port: Number(lines[3]), ready: lines[7]?.trim() === 'ready' }
-  rmSync(file, { force: true })
-  return undefined
+  const noted = readPidFile(dataDir)
+  return noted !== undefined && isPostgres(noted.pid) ? noted : undefined
 }
 
-/** Starts the server on a free loopback port and waits until it takes connections. */
+/** Starts the server on a free loopback port and waits until it takes connections. None may be running: see findPostmaster. */
 export async function startPostmaster(binaries: Binaries, dataDir: string, settings: Record<string, string>, account: Account | undefined): Promise<Postmaster> {
+  rmSync(pidFile(dataDir), { force: true }) // Of a dead server. PostgreSQL would trust it if another process had the number by now.
   for (let attempt = 1; ; attempt++) {
     const port = await freePort()
-    const problem = await launch(binaries, dataDir, { ...settings, port: String(port) }, account)
-    const started = findPostmaster(dataDir)
-    if (problem === undefined && started?.ready) return started
+    const outcome = await launch(binaries, dataDir, { ...settings, port: String(port) }, account)
+    if (typeof outcome !== 'string') return outcome
     const log = lastLines(logFile(dataDir))
     if (attempt === ATTEMPTS || !PASSING.test(log)) {
-      throw new EmbeddedError('EMBEDDED_START_FAILED', `PostgreSQL did not start: ${problem}\nThe end of ${logFile(dataDir)}:\n${log}`)
+      throw new EmbeddedError('EMBEDDED_START_FAILED', `PostgreSQL did not start: ${outcome}\nThe end of ${logFile(dataDir)}:\n${log}`)
     }
     await delay(200 * attempt)
   }
@@ -65,8 +60,8 @@ export async function stopPostmaster({ bin }: Binaries, dataDir: string, account
   throw new EmbeddedError('EMBEDDED_STOP_FAILED', `PostgreSQL in ${dataDir} did not stop: ${output.trim()}\nThe end of its log:\n${lastLines(logFile(dataDir))}`)
 }
 
-/** Resolves to what went wrong, or to nothing when the server is ready. */
-async function launch({ bin }: Binaries, dataDir: string, settings: Record<string, string>, account: Account | undefined) {
+/** Resolves to the server when it is ready, or to what went wrong. */
+async function launch({ bin }: Binaries, dataDir: string, settings: Record<string, string>, account: Account | undefined): Promise<Postmaster | string> {
   const log = openSync(logFile(dataDir), 'w', 0o600)
   // A session of its own: Ctrl-C in the terminal must reach us first, or the broker loses its database while draining.
   const child = spawn(join(bin, 'postgres'), ['-D', dataDir, ...flags(settings)], { ...asServer(account), detached: true, stdio: ['ignore', log, log] })
@@ -77,11 +72,33 @@ async function launch({ bin }: Binaries, dataDir: string, settings: Record<strin
   child.unref()
   const deadline = Date.now() + START_LIMIT_MS
   while (problem === undefined) {
-    if (existsSync(join(dataDir, 'postmaster.pid')) && findPostmaster(dataDir)?.ready) return undefined
-    if (Date.now() > deadline) return `it was not ready after ${START_LIMIT_MS / 1000} s`
+    const noted = readPidFile(dataDir)
+    if (noted?.pid === child.pid && noted?.ready) return noted
+    if (Date.now() > deadline) {
+      child.kill('SIGQUIT') // Immediate: it has had its time.
+      problem = `it was not ready after ${START_LIMIT_MS / 1000} s`
+    }
     await delay(5)
   }
   return problem
+}
+
+/** Nothing is noted while the file is absent or has just been made and is still empty. */
+function readPidFile(dataDir: string): Postmaster | undefined {
+  let text: string
+  try {
+    text = readFileSync(pidFile(dataDir), 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+  const lines = text.split('\n')
+  const pid = Number(lines[0])
+  return pid > 0 ? { pid, port: Number(lines[3]), ready: lines[7]?.trim() === 'ready' } : undefined
+}
+
+function pidFile(dataDir: string): string {
+  return join(dataDir, 'postmaster.pid')
 }
 
 function flags(settings: Record<string, string>): string[] {

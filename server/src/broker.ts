@@ -1,0 +1,213 @@
+import { randomUUID } from 'node:crypto'
+import { pino, type Logger } from 'pino'
+import type { Config } from './config.js'
+import { Listen } from './db/listen.js'
+import { Pool } from './db/pool.js'
+import { statement } from './db/statement.js'
+import { chores, releaseStray, type ChoreContext, type Holdings } from './engine/chores.js'
+import { Dispatch } from './engine/dispatch.js'
+import { GroupCommit } from './engine/group-commit.js'
+import { Ingest } from './engine/ingest.js'
+import { runLoop } from './engine/loop.js'
+import { Promoter } from './engine/promoter.js'
+import { Settle } from './engine/settle.js'
+import { Waiters } from './engine/waiters.js'
+import { Events } from './events.js'
+import { buildApp, type App } from './http/app.js'
+import { Tokens } from './http/tokens.js'
+import type { LinkContext } from './link/context.js'
+import { Links } from './link/links.js'
+import { cancelWhereHeld, holdingsOf, settleUndeliverable } from './link/holdings.js'
+import { cancel } from './runs/cancel.js'
+import * as sessions from './sessions/sessions.js'
+
+const notifySql = statement<[string, string], unknown>(import.meta.url, 'db/notify.sql')
+const LINK_CHECK_MS = 500
+
+/** The broker, wired: owns the database, leases runs to workers, answers producers. `start`, then `stop`. */
+export class Broker {
+  readonly config: Config
+  readonly events = new Events()
+  readonly log: Logger
+  readonly #pool: Pool
+  readonly #listen: Listen
+  readonly #links = new Links()
+  readonly #settle: Settle
+  readonly #dispatch: Dispatch
+  readonly #promoter: Promoter
+  readonly #waiters: Waiters
+  readonly #holdings: Holdings
+  readonly #context: LinkContext
+  readonly #abort = new AbortController()
+  #app: App | undefined
+  #strayed = false
+
+  constructor(config: Config, log: Logger = pino({ level: config.logLevel }, pino.destination(2))) {
+    this.config = config
+    this.log = log
+    const warn = (message: string) => (error: unknown) => log.warn({ err: error }, message)
+    this.#pool = new Pool(config.databaseUrl, config.poolSize)
+    this.#settle = new Settle(this.#pool, this.events, {
+      retry: { baseMs: config.retryBaseMs, capMs: config.retryCapMs, jitter: config.retryJitter },
+      outputBytes: config.outputBytes,
+    })
+    this.#dispatch = new Dispatch(this.#pool, this.events, {
+      leaseMs: config.leaseMs,
+      onError: (error) => {
+        this.#strayed = true
+        log.warn({ err: error }, 'leasing failed; it will be tried again')
+      },
+      onUndelivered: (runs) => {
+        this.#settle.release(runs.map(({ run, lease }) => ({ run, lease, delayMs: 0 }))).catch(warn('leases could not be given back'))
+      },
+    })
+    this.#promoter = new Promoter(this.#pool, (queue) => this.#dispatch.wake(queue), warn('scheduled runs could not be promoted; it will be tried again'))
+    this.#waiters = new Waiters(this.#pool, this.events, warn('waited-for runs could not be looked up'))
+    this.#context = this.#linkContext()
+    this.#holdings = holdingsOf(this.#context)
+    this.#listen = new Listen(config.databaseUrl, async (channel, payload) => void (await this.#pool.query(notifySql, [channel, payload])), this.#hints(), log)
+    this.#followEvents()
+  }
+
+  /** Connects, listens, serves. Resolves with the URL it answers at. The schema must be there (`migrate`). */
+  async start(): Promise<{ url: string }> {
+    const tokens = new Tokens(this.#pool)
+    await tokens.mustExistBeyondLoopback(this.config.host)
+    await this.#listen.start()
+    this.#app = await buildApp({
+      config: this.config,
+      log: this.log,
+      db: this.#pool,
+      events: this.events,
+      tokens,
+      ingest: new Ingest(this.#pool, this.events, (queue) => this.#dispatch.wake(queue), (delayMs) => this.#promoter.expect(delayMs)),
+      waiters: this.#waiters,
+      settle: this.#settle,
+      link: this.#context,
+      cancel: (runs) => this.#cancel(runs),
+      ready: () => this.#readiness(),
+    })
+    await this.#promoter.runOnce()
+    for (const chore of this.#chores()) void runLoop(chore, this.#abort.signal, this.log)
+    const url = await this.#app.listen(this.config)
+    return { url }
+  }
+
+  /** Drains: no more leases, results still taken for `drainMs` (or until every worker has left), then closes. Database last. */
+  async stop({ drainMs = this.config.drainMs }: { drainMs?: number } = {}): Promise<void> {
+    this.#dispatch.stop()
+    for (const link of this.#links.open()) link.drain()
+    const until = performance.now() + drainMs
+    while (this.#links.open().some((link) => link.ledger.size > 0) && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 20))
+    for (const link of this.#links.all()) link.dismiss()
+    this.#abort.abort()
+    this.#waiters.stop()
+    this.#promoter.stop()
+    this.#settle.stop()
+    await this.#app?.close()
+    await this.#listen.stop()
+    await this.#pool.close()
+  }
+
+  #linkContext(): LinkContext {
+    const { config, log, events } = this
+    const renewals = new GroupCommit<sessions.Session, boolean>(
+      async (batch) => {
+        const renewed = await sessions.renew(this.#pool, batch, config.leaseMs)
+        return batch.map((session) => renewed.has(session.sessionId))
+      },
+      { limit: 1_000 },
+    )
+    return {
+      brokerId: randomUUID(),
+      config,
+      db: this.#pool,
+      events,
+      log,
+      dispatch: this.#dispatch,
+      settle: this.#settle,
+      sessions,
+      renewals,
+      links: this.#links,
+      now: () => performance.now(),
+      settleUndeliverable: (entry, run, done) => settleUndeliverable(this.#context, entry, run, done),
+    }
+  }
+
+  #hints() {
+    return {
+      ready: (queue: string | undefined) => (queue ? this.#dispatch.wake(queue) : this.#dispatch.wakeAll()),
+      scheduled: () => void this.#promoter.runOnce(),
+      cancel: (run: string) => {
+        cancelWhereHeld(this.#context, run)
+        // A foreign writer may flag a run that is not running: those are ours to end.
+        this.#cancel([run]).catch((error: unknown) => this.log.warn({ err: error, runId: run }, 'a cancel could not be carried out yet'))
+      },
+      connected: () => {
+        this.#dispatch.wakeAll()
+        void this.#promoter.runOnce()
+      },
+    }
+  }
+
+  /** A retry, a release or a reaped session makes a run ready, now or later. */
+  #followEvents() {
+    this.events.on('run.settled', ({ status, queue, delayMs }) => {
+      if (status !== 'READY') return
+      if (delayMs > 0) this.#promoter.expect(delayMs)
+      else this.#dispatch.wake(queue)
+    })
+  }
+
+  async #cancel(runs: string[]) {
+    const rows = await cancel(this.#pool, runs)
+    for (const { run, queue, was, status } of rows) {
+      if (status === 'RUNNING') cancelWhereHeld(this.#context, run)
+      else if (was !== status) this.events.emit('run.settled', { runId: run, queue, task: '', status, attempt: 0, workerId: undefined, cause: 'cancelled', delayMs: 0, wallMs: undefined })
+    }
+    return rows
+  }
+
+  #readiness() {
+    return { database: this.#pool.healthyMs > 0, listening: this.#listen.connected, draining: this.#abort.signal.aborted }
+  }
+
+  #chores() {
+    const { config, events, log } = this
+    const context: ChoreContext = {
+      config,
+      pool: this.#pool,
+      listen: this.#listen,
+      events,
+      log,
+      dispatch: this.#dispatch,
+      promoter: this.#promoter,
+      settle: this.#settle,
+      holdings: this.#holdings,
+    }
+    let checkedAt = performance.now()
+    const links = {
+      name: 'links',
+      everyMs: LINK_CHECK_MS,
+      runOnce: async () => {
+        const now = performance.now()
+        const stoodStill = now - checkedAt > 4 * LINK_CHECK_MS
+        checkedAt = now
+        for (const link of this.#links.all()) {
+          if (stoodStill) link.forgive(now)
+          else link.check(now)
+        }
+      },
+    }
+    const strays = {
+      name: 'strays',
+      everyMs: 1_000,
+      runOnce: async () => {
+        if (!this.#strayed) return
+        await releaseStray(context)
+        this.#strayed = false
+      },
+    }
+    return [...chores(context), links, strays]
+  }
+}

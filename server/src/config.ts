@@ -1,0 +1,53 @@
+import { BrokerError } from './errors.js'
+
+/**
+ * Every setting of the broker: variable, default, sentence. Nothing else holds a default.
+ * A flag of the command line (`--lease-ms`) wins over the variable, the variable over the default.
+ */
+export const settings = {
+  host: { env: 'REPROQ_HOST', default: '127.0.0.1', doc: 'Address to listen on. Beyond loopback at least one token must exist.' },
+  port: { env: 'REPROQ_PORT', default: 4700, doc: 'Port to listen on; 0 takes a free one.' },
+  databaseUrl: { env: 'REPROQ_DATABASE_URL', default: '', doc: 'Postgres 14 to 18. DATABASE_URL is read when this is unset.' },
+  poolSize: { env: 'REPROQ_POOL_SIZE', default: 10, doc: 'Database connections, besides one that listens.' },
+  heartbeatMs: { env: 'REPROQ_HEARTBEAT_MS', default: 10_000, doc: 'How often a worker renews its session.' },
+  leaseMs: { env: 'REPROQ_LEASE_MS', default: 60_000, doc: 'A silent worker keeps its runs this long.' },
+  safetyMs: { env: 'REPROQ_SAFETY_MS', default: 10_000, doc: 'A worker that cannot renew stops this much before its lease ends.' },
+  reconnectMs: { env: 'REPROQ_RECONNECT_MS', default: 15_000, doc: 'A worker whose socket dropped keeps its runs this long.' },
+  helloMs: { env: 'REPROQ_HELLO_MS', default: 5_000, doc: 'A new connection says hello within this time.' },
+  reapMs: { env: 'REPROQ_REAP_MS', default: 2_000, doc: 'How often expired sessions are looked for.' },
+  lookMs: { env: 'REPROQ_LOOK_MS', default: 10_000, doc: 'How often to look for ready runs without having been told; covers a lost notification.' },
+  drainMs: { env: 'REPROQ_DRAIN_MS', default: 10_000, doc: 'On shutdown, how long results are still taken.' },
+  cancelGraceMs: { env: 'REPROQ_CANCEL_GRACE_MS', default: 5_000, doc: 'From the soft stop of running code to the hard one.' },
+  retryBaseMs: { env: 'REPROQ_RETRY_BASE_MS', default: 30_000, doc: 'Wait before the second attempt; doubles with each further one.' },
+  retryCapMs: { env: 'REPROQ_RETRY_CAP_MS', default: 3_600_000, doc: 'The longest wait between attempts.' },
+  retryJitter: { env: 'REPROQ_RETRY_JITTER', default: 0, doc: 'Random share (0 to 1) by which a wait may grow; spreads retries after an outage.' },
+  payloadBytes: { env: 'REPROQ_PAYLOAD_BYTES', default: 1_048_576, doc: "Largest payload of a run (Reproq's limit)." },
+  outputBytes: { env: 'REPROQ_OUTPUT_BYTES', default: 1_048_576, doc: "Largest result of a run (Reproq's limit)." },
+  bodyBytes: { env: 'REPROQ_BODY_BYTES', default: 16_777_216, doc: 'Largest REST body.' },
+  frameBytes: { env: 'REPROQ_FRAME_BYTES', default: 4_194_304, doc: 'Largest WebSocket frame.' },
+  maxWindow: { env: 'REPROQ_MAX_WINDOW', default: 1_000, doc: 'Most leases one session may hold.' },
+  maxLinks: { env: 'REPROQ_MAX_LINKS', default: 10_000, doc: 'Most workers connected to one broker.' },
+  logLevel: { env: 'REPROQ_LOG_LEVEL', default: 'info', doc: 'trace, debug, info, warn, error or silent.' },
+} as const
+
+type Widen<T> = T extends number ? number : T extends string ? string : T
+export type Config = { readonly [Key in keyof typeof settings]: Widen<(typeof settings)[Key]['default']> }
+export type Overrides = { [Key in keyof Config]?: Config[Key] | undefined }
+
+/** Flag or test override > environment > default. Throws INVALID_SETTING naming the variable and its text. */
+export function loadConfig(overrides: Overrides = {}, env: Record<string, string | undefined> = process.env): Config {
+  const entries = Object.entries(settings).map(([key, setting]) => {
+    const given = overrides[key as keyof Config]
+    if (given !== undefined) return [key, given]
+    const text = env[setting.env] ?? (key === 'databaseUrl' ? env.DATABASE_URL : undefined)
+    return [key, text === undefined || text === '' ? setting.default : read(setting.env, text, setting.default)]
+  })
+  return Object.freeze(Object.fromEntries(entries)) as Config
+}
+
+function read(variable: string, text: string, fallback: number | string): number | string {
+  if (typeof fallback === 'string') return text
+  const value = Number(text)
+  if (!Number.isFinite(value) || value < 0) throw new BrokerError('INVALID_SETTING', `${variable} is "${text}"; it takes a number of at least 0`)
+  return value
+}

@@ -1,0 +1,84 @@
+import pg from 'pg'
+import { BrokerError } from '../errors.js'
+import type { Statement } from './statement.js'
+
+/** What a transition needs: something that runs a statement. */
+export interface Db {
+  query<Params extends unknown[], Row>(statement: Statement<Params, Row>, params: Params): Promise<Row[]>
+}
+
+const JSON_OID = 114
+const JSONB_OID = 3802
+const asText = (text: string) => text
+// Payloads pass through as text: parsing them here would cost time and lose digits (12345678901234567890, 1.0).
+const types: pg.CustomTypesConfig = {
+  getTypeParser: (oid, format) => (oid === JSON_OID || oid === JSONB_OID ? asText : pg.types.getTypeParser(oid, format as 'text')),
+}
+
+/** The broker's connections. Every query error becomes a BrokerError: unreachable (503) or refused. */
+export class Pool implements Db {
+  readonly #pool: pg.Pool
+  #healthySince: number | undefined
+
+  constructor(url: string, size: number) {
+    this.#pool = new pg.Pool({
+      connectionString: url,
+      max: size,
+      types,
+      application_name: 'reproq broker',
+      connectionTimeoutMillis: 5_000,
+      keepAlive: true,
+      // reproq.internal: our statements keep the narrow tables themselves, so the triggers stay out of the way.
+      options: '-c reproq.internal=on -c jit=off -c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000',
+    })
+    // An idle connection that breaks is replaced at the next query; without a listener it would end the process.
+    this.#pool.on('error', () => this.#markDown())
+  }
+
+  async query<Params extends unknown[], Row>(statement: Statement<Params, Row>, params: Params): Promise<Row[]> {
+    try {
+      const { rows } = await this.#pool.query<Row & pg.QueryResultRow>({ name: statement.name, text: statement.text, values: params })
+      this.#healthySince ??= performance.now()
+      return rows
+    } catch (error) {
+      if (isUnreachable(error)) this.#markDown()
+      throw asBrokerError(error)
+    }
+  }
+
+  /** Milliseconds for which every query has reached the database; 0 while it is down. */
+  get healthyMs(): number {
+    return this.#healthySince === undefined ? 0 : performance.now() - this.#healthySince
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.end()
+  }
+
+  #markDown() {
+    this.#healthySince = undefined
+  }
+}
+
+/** SQLSTATE classes of "try again later": connection, resources, operator intervention. */
+const UNREACHABLE_STATES = /^(08|53|57P|25006)/
+const STATE = /^[0-9A-Z]{5}$/
+
+function isUnreachable(error: unknown): boolean {
+  const code = (error as { code?: unknown }).code
+  if (typeof code === 'string' && STATE.test(code) && !code.startsWith('E')) return UNREACHABLE_STATES.test(code)
+  // Errors of the driver and of sockets (ECONNREFUSED, "Connection terminated unexpectedly") carry no SQLSTATE.
+  return true
+}
+
+function asBrokerError(error: unknown): BrokerError {
+  const message = (error as Error).message || String((error as { code?: string }).code)
+  if (isUnreachable(error)) return new BrokerError('DATABASE_UNAVAILABLE', `Postgres: ${message}`, { cause: error, retryAfterMs: 1_000 })
+  return new BrokerError('DATABASE_REFUSED', `Postgres: ${message}`, { cause: error })
+}
+
+/** The SQLSTATE behind an error of Pool.query, if the database answered at all. */
+export function sqlState(error: unknown): string | undefined {
+  const code = (error as { cause?: { code?: unknown } }).cause?.code
+  return typeof code === 'string' && STATE.test(code) ? code : undefined
+}

@@ -1,0 +1,108 @@
+import type { Logger } from 'pino'
+import type { Config } from '../config.js'
+import type { Listen } from '../db/listen.js'
+import type { Pool } from '../db/pool.js'
+import type { Events } from '../events.js'
+import { extendLeases, overdue } from '../runs/watch.js'
+import { reap, stray } from '../sessions/sessions.js'
+import type { Dispatch } from './dispatch.js'
+import type { Chore } from './loop.js'
+import type { Promoter } from './promoter.js'
+import type { Settle } from './settle.js'
+
+/** A run some link of this broker holds, as far as chores need to know it. */
+export interface HeldRun {
+  run: string
+  /** Tell the worker to stop it. */
+  cancel(mode: 'soft' | 'hard', reason: string): void
+  /** The worker was told and does not answer: end the attempt as timed out. */
+  giveUp(): Promise<void>
+  /** Whether the worker was already told to stop it, hard. */
+  told: boolean
+}
+
+/** What this broker's links hold. */
+export interface Holdings {
+  sessionIds(): string[]
+  runs(): string[]
+  find(run: string): HeldRun | undefined
+}
+
+export interface ChoreContext {
+  config: Config
+  pool: Pool
+  listen: Listen
+  events: Events
+  log: Logger
+  dispatch: Dispatch
+  promoter: Promoter
+  settle: Settle
+  holdings: Holdings
+}
+
+/** A worker enforces run-time limits itself; the broker steps in this long after it should have. */
+const OVERDUE_SLACK_MS = 5_000
+
+/** Everything a broker does by the clock. */
+export function chores(context: ChoreContext): Chore[] {
+  const { config } = context
+  return [
+    { name: 'look', everyMs: config.lookMs, runOnce: () => look(context) },
+    { name: 'reap', everyMs: config.reapMs, runOnce: () => reapExpired(context) },
+    { name: 'watch', everyMs: config.lookMs, runOnce: () => watch(context) },
+    { name: 'extend', everyMs: config.leaseMs / 4, runOnce: () => extend(context) },
+  ]
+}
+
+/** Covers a lost notification: looks at everything once, and makes sure that the listener still hears. */
+async function look({ dispatch, promoter, listen }: ChoreContext): Promise<void> {
+  dispatch.wakeAll()
+  await promoter.runOnce()
+  await listen.check()
+}
+
+/**
+ * Ends expired sessions. Amnesty: an expiry counts only if the worker could have renewed in time, so a broker reaps only
+ * after it has itself reached the database without a break for as long as a worker may take to come back.
+ */
+export async function reapExpired({ pool, config, events }: Pick<ChoreContext, 'pool' | 'config' | 'events'>): Promise<void> {
+  if (pool.healthyMs < config.reconnectMs) return
+  const rows = await reap(pool)
+  for (const { workerId, run, status, queue, task, attempt } of rows) {
+    if (run === null || status === null || queue === null) continue
+    events.emit('run.settled', { runId: run, queue, task: task ?? '', status, attempt: attempt ?? 0, workerId: workerId ?? undefined, cause: 'lease_expiry', delayMs: 0, wallMs: undefined })
+  }
+  const lost = new Map(rows.flatMap(({ sessionId, workerId }) => (sessionId && workerId ? [[sessionId, workerId] as const] : [])))
+  for (const [sessionId, workerId] of lost) events.emit('session.lost', { sessionId, workerId })
+}
+
+/** Cancels that were not heard as a notification, and runs whose worker does not keep their limit. */
+async function watch({ pool, holdings, log }: ChoreContext): Promise<void> {
+  const sessionIds = holdings.sessionIds()
+  if (holdings.runs().length === 0) return
+  for (const { run, cancelRequested } of await overdue(pool, sessionIds, OVERDUE_SLACK_MS)) {
+    const held = holdings.find(run)
+    if (!held) continue
+    if (cancelRequested) held.cancel('soft', 'cancelled')
+    else if (!held.told) held.cancel('hard', 'timeout')
+    else {
+      log.warn({ runId: run }, 'the worker did not stop a run past its limit; the attempt ends without it')
+      await held.giveUp()
+    }
+  }
+}
+
+async function extend({ pool, holdings, config }: ChoreContext): Promise<void> {
+  if (holdings.runs().length > 0) await extendLeases(pool, config.leaseMs)
+}
+
+/**
+ * Gives back leases the database has for our sessions though no link knows them: what remains when a lease statement
+ * committed and its answer was lost.
+ */
+export async function releaseStray({ pool, holdings, settle }: Pick<ChoreContext, 'pool' | 'holdings' | 'settle'>): Promise<void> {
+  const rows = await stray(pool, holdings.sessionIds(), holdings.runs())
+  // Known by now: handed over between the two looks.
+  const unknown = rows.filter(({ run }) => !holdings.find(run))
+  await settle.release(unknown.map((row) => ({ ...row, delayMs: 0 })))
+}

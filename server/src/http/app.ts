@@ -1,0 +1,90 @@
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import websocket from '@fastify/websocket'
+import { Ajv } from 'ajv'
+import addFormats from 'ajv-formats'
+import fastify, { type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { SUBPROTOCOL } from '../../../protocol/src/index.js'
+import { BrokerError } from '../errors.js'
+import type { HttpContext } from './context.js'
+import { eventStreamRoute } from './event-stream.js'
+import { healthRoutes } from './health.js'
+import { parseKeepingSource } from './json-body.js'
+import { sendProblem } from './problem.js'
+import { runRoutes } from './runs.js'
+import type { Token } from './tokens.js'
+import { workerRoutes } from './worker-socket.js'
+
+export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Who asks; set for every route under /v1. */
+    token: Token
+  }
+}
+
+/** The broker's HTTP side: routes, authentication, errors, OpenAPI at /docs. Not listening yet. */
+export async function buildApp(context: HttpContext): Promise<App> {
+  const { config } = context
+  const app = fastify({
+    loggerInstance: context.log as FastifyBaseLogger,
+    // One line a request would be most of the log; failures are logged by sendProblem.
+    disableRequestLogging: true,
+    bodyLimit: config.bodyBytes,
+    // A long-poll may take a minute; close() must not wait for idle keep-alive connections.
+    forceCloseConnections: 'idle',
+    return503OnClosing: true,
+  }).withTypeProvider<TypeBoxTypeProvider>()
+
+  app.setValidatorCompiler(({ schema, httpPart }) => validators[httpPart === 'body' ? 'body' : 'text'].compile(schema as object))
+  app.setErrorHandler(sendProblem)
+  app.setNotFoundHandler((request) => {
+    throw new BrokerError('ROUTE_NOT_FOUND', `There is no ${request.method} ${request.url.split('?')[0]}`)
+  })
+  parseKeepingSource(app)
+  app.decorateRequest('token', null as unknown as Token)
+
+  await app.register(swagger, { openapi: openapi() })
+  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true })
+  await app.register(websocket, {
+    options: {
+      // Above our own limit, so that a frame somewhat too large gets an error it can read.
+      maxPayload: config.frameBytes + 65_536,
+      perMessageDeflate: false,
+      handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+    },
+  })
+  healthRoutes(app, context)
+  await app.register(async (v1) => {
+    v1.addHook('onRequest', async (request) => {
+      request.token = await context.tokens.authenticate(request.headers.authorization)
+    })
+    runRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
+    eventStreamRoute(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
+    workerRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
+  }, { prefix: '/v1' })
+  return app
+}
+
+/** Bodies are held to their schema to the letter; a query string is text, so its numbers are read from it. */
+const validators = {
+  body: withFormats(new Ajv({ coerceTypes: false, removeAdditional: false, useDefaults: false, strict: false })),
+  text: withFormats(new Ajv({ coerceTypes: true, removeAdditional: false, useDefaults: true, strict: false })),
+}
+
+function withFormats(ajv: Ajv): Ajv {
+  addFormats.default(ajv)
+  return ajv
+}
+
+function openapi() {
+  return {
+    openapi: '3.1.0',
+    info: { title: 'Reproq', version: '0.1.0', description: 'Enqueue runs, wait for them, list and cancel them. Errors are problem documents with a stable `code`.' },
+    components: { securitySchemes: { bearer: { type: 'http' as const, scheme: 'bearer' } } },
+    security: [{ bearer: [] }],
+  }
+}

@@ -1,0 +1,26 @@
+import type { Logger } from 'pino'
+import type { Status } from '../../../protocol/src/index.js'
+import type { Config } from '../config.js'
+import type { Db } from '../db/pool.js'
+import type { Ingest } from '../engine/ingest.js'
+import type { Settle } from '../engine/settle.js'
+import type { Waiters } from '../engine/waiters.js'
+import type { Events } from '../events.js'
+import type { LinkContext } from '../link/context.js'
+import type { Tokens } from './tokens.js'
+
+/** What the HTTP routes work with. */
+export interface HttpContext {
+  config: Config
+  log: Logger
+  db: Db
+  events: Events
+  tokens: Tokens
+  ingest: Ingest
+  waiters: Waiters
+  settle: Settle
+  link: LinkContext
+  /** Cancels, tells workers, tells waiters. */
+  cancel(runs: string[]): Promise<{ run: string; was: Status; status: Status }[]>
+  ready(): { database: boolean; listening: boolean; draining: boolean }
+}

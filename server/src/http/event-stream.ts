@@ -1,0 +1,64 @@
+import { PassThrough } from 'node:stream'
+import { isFinal } from '../../../protocol/src/index.js'
+import { BrokerError } from '../errors.js'
+import { find, type FoundRun } from '../runs/find.js'
+import { needs } from './access.js'
+import type { App } from './app.js'
+import type { HttpContext } from './context.js'
+import { RunParams } from './runs.js'
+
+const KEEP_ALIVE_MS = 15_000
+/** How often a run that another broker may be moving is looked at. */
+const LOOK_MS = 1_000
+
+/** `GET /runs/:id/events`: server-sent events named `state`, one per change, until the run is final. */
+export function eventStreamRoute(app: App, context: HttpContext): void {
+  app.get(
+    '/runs/:id/events',
+    { preValidation: needs('read'), schema: { tags: ['runs'], summary: 'The run as a stream of server-sent events', params: RunParams, produces: ['text/event-stream'] } },
+    async ({ params, raw }, reply) => {
+      const found = await find(context.db, params.id)
+      if (!found) throw new BrokerError('RUN_NOT_FOUND', `No run has the id ${params.id}`)
+      const stream = new PassThrough()
+      const stop = follow(context, found, stream)
+      raw.once('close', stop)
+      return reply.type('text/event-stream').header('cache-control', 'no-store').send(stream)
+    },
+  )
+}
+
+/** Writes the run's state whenever it changed, and ends the stream with the final one. */
+function follow({ db, events, log }: HttpContext, first: FoundRun, stream: PassThrough): () => void {
+  let last = ''
+  let looking = false
+  const tell = (run: FoundRun | undefined) => {
+    if (!run) return stop()
+    const state = `${run.status} ${run.attempts}`
+    if (state !== last) stream.write(`event: state\ndata: ${run.json}\n\n`)
+    last = state
+    if (isFinal(run.status)) stop()
+  }
+  const look = async () => {
+    if (looking || stream.writableEnded) return
+    looking = true
+    try {
+      tell(await find(db, first.id))
+    } catch (error) {
+      log.debug({ err: error, runId: first.id }, 'an event stream could not look; it will look again')
+    } finally {
+      looking = false
+    }
+  }
+  const mine = ({ runId }: { runId: string }) => {
+    if (runId === first.id) void look()
+  }
+  const unsubscribe = [events.on('run.leased', mine), events.on('run.settled', mine)]
+  const timers = [setInterval(() => void look(), LOOK_MS), setInterval(() => stream.write(': keep-alive\n\n'), KEEP_ALIVE_MS)]
+  function stop() {
+    for (const off of unsubscribe) off()
+    for (const timer of timers) clearInterval(timer)
+    stream.end()
+  }
+  tell(first)
+  return stop
+}

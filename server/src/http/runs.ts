@@ -1,0 +1,133 @@
+import type { FastifyReply } from 'fastify'
+import Type from 'typebox'
+import {
+  CancelResult,
+  elements,
+  Enqueued,
+  EnqueuedMany,
+  EnqueueManyRequest,
+  EnqueueRequest,
+  isFinal,
+  members,
+  Problem,
+  Run,
+  RunList,
+  Status,
+} from '../../../protocol/src/index.js'
+import { BrokerError } from '../errors.js'
+import { find, list } from '../runs/find.js'
+import { newRun } from '../runs/spec.js'
+import { needs } from './access.js'
+import type { App } from './app.js'
+import type { HttpContext } from './context.js'
+import { sourceOf } from './json-body.js'
+
+export const RunParams = Type.Object({ id: Type.String({ pattern: '^[0-9]{1,18}$', description: 'run id' }) })
+const WAIT_LIMIT_MS = 60_000
+const failures = { '4xx': Problem, '5xx': Problem }
+
+/** Enqueue, read, wait, list, cancel. */
+export function runRoutes(app: App, context: HttpContext): void {
+  const { config, db, ingest } = context
+
+  app.post(
+    '/runs',
+    { preValidation: needs('enqueue'), schema: { tags: ['runs'], summary: 'Enqueue a run', body: EnqueueRequest, response: { 201: Enqueued, ...failures } } },
+    async ({ body }, reply) => {
+      const [placed] = await ingest.enqueue([newRun(body, sourceOf(body), config.payloadBytes)])
+      return reply.code(201).send(placed as Enqueued)
+    },
+  )
+
+  app.post(
+    '/runs/bulk',
+    { preValidation: needs('enqueue'), schema: { tags: ['runs'], summary: 'Enqueue up to 1,000 runs: all or none', body: EnqueueManyRequest, response: { 201: EnqueuedMany, ...failures } } },
+    async ({ body }, reply) => {
+      const sources = elements(members(sourceOf(body)).get('runs') as string)
+      const runs = body.runs.map((request, index) => newRun(request, sources[index] as string, config.payloadBytes, `runs[${index}]`))
+      return reply.code(201).send({ runs: await ingest.enqueue(runs) })
+    },
+  )
+
+  app.get(
+    '/runs/:id',
+    {
+      preValidation: needs('read'),
+      schema: {
+        tags: ['runs'],
+        summary: 'A run; with wait_ms, as soon as it is final',
+        params: RunParams,
+        querystring: Type.Object({ wait_ms: Type.Integer({ minimum: 0, maximum: WAIT_LIMIT_MS, default: 0, description: 'wait this long for a final status' }) }),
+        response: { 200: Run, ...failures },
+      },
+    },
+    async ({ params, query, raw }, reply) => {
+      const found = query.wait_ms > 0 ? await findFinal(context, params.id, query.wait_ms, raw) : await find(db, params.id)
+      if (!found) throw new BrokerError('RUN_NOT_FOUND', `No run has the id ${params.id}`)
+      return sendJson(reply, found.json)
+    },
+  )
+
+  app.get(
+    '/runs',
+    {
+      preValidation: needs('read'),
+      schema: {
+        tags: ['runs'],
+        summary: 'Runs, newest first',
+        querystring: Type.Object({
+          status: Type.Optional(Status),
+          queue: Type.Optional(Type.String()),
+          task: Type.Optional(Type.String()),
+          limit: Type.Integer({ minimum: 1, maximum: 1_000, default: 50 }),
+          cursor: Type.Optional(Type.String({ pattern: '^[0-9]{1,18}$', description: 'next_cursor of the page before' })),
+        }),
+        response: { 200: RunList, ...failures },
+      },
+    },
+    async ({ query: { cursor, ...filter } }) => {
+      const runs = await list(db, { ...filter, before: cursor })
+      return { runs, next_cursor: runs.length === filter.limit ? (runs.at(-1)?.id ?? null) : null }
+    },
+  )
+
+  app.post(
+    '/runs/:id/cancel',
+    { preValidation: needs('enqueue'), schema: { tags: ['runs'], summary: 'Cancel a run', params: RunParams, response: { 200: CancelResult, ...failures } } },
+    async ({ params }): Promise<CancelResult> => {
+      const [row] = await context.cancel([params.id])
+      if (!row) throw new BrokerError('RUN_NOT_FOUND', `No run has the id ${params.id}`)
+      const status = row.status === 'RUNNING' ? 'cancelling' : isFinal(row.was) ? 'already_final' : 'cancelled'
+      return { status, run: { id: row.run, status: row.status } }
+    },
+  )
+}
+
+/** Text that is JSON already is sent as it is: a serializer would lose digits. */
+function sendJson(reply: FastifyReply, json: string) {
+  return reply.type('application/json').send(json)
+}
+
+/** The run, once it is final, or as it is when the time is up or the client has gone. */
+async function findFinal({ db, waiters }: HttpContext, id: string, waitMs: number, client: NodeJS.EventEmitter) {
+  // Waiting begins before looking: an end in between is not missed.
+  let stopWaiting = () => {}
+  const ended = new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, waitMs)
+    const unsubscribe = waiters.whenFinal(id, resolve)
+    client.once('close', resolve)
+    stopWaiting = () => {
+      clearTimeout(timer)
+      unsubscribe()
+      client.off('close', resolve)
+    }
+  })
+  try {
+    const found = await find(db, id)
+    if (!found || isFinal(found.status)) return found
+    await ended
+    return await find(db, id)
+  } finally {
+    stopWaiting()
+  }
+}

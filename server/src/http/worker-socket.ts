@@ -1,0 +1,78 @@
+import type { FastifyRequest } from 'fastify'
+import { Problem, ResultsRequest, ResultsResponse, SUBPROTOCOL, type ProvenResult } from '../../../protocol/src/index.js'
+import { BrokerError } from '../errors.js'
+import { statement } from '../db/statement.js'
+import { Link } from '../link/link.js'
+import type { App } from './app.js'
+import type { HttpContext } from './context.js'
+import { permitsAnyWork, permitsWork } from './scopes.js'
+
+/** `GET /worker`: a WebSocket becomes a link. `POST /worker/results`: results of a worker that has no socket. */
+export function workerRoutes(app: App, context: HttpContext): void {
+  const { config, link: links, log } = context
+
+  app.get('/worker', { websocket: true, preValidation: async (request) => admit(request, context), schema: { hide: true } }, (socket, request) => {
+    const { scopes } = request.token
+    const link = new Link(
+      {
+        send: (text) => socket.send(text),
+        close: (code, reason) => socket.close(code, reason),
+        get bufferedAmount() {
+          return socket.bufferedAmount
+        },
+      },
+      (queue) => permitsWork(scopes, queue),
+      links,
+    )
+    links.links.connected(link)
+    // Frames are handled one after the other up to their first wait, in the order they came.
+    socket.on('message', (data: Buffer, isBinary) => void (isBinary ? link.receiveBinary() : link.receive(data.toString('utf8'))))
+    socket.on('ping', () => link.heard())
+    socket.on('pong', () => link.heard())
+    socket.on('error', (error) => log.debug({ err: error }, 'a worker socket failed'))
+    socket.on('close', (code) => void link.closed(code))
+  })
+
+  app.post(
+    '/worker/results',
+    {
+      preValidation: async ({ token }) => mustWork(token.scopes, token.name),
+      bodyLimit: config.bodyBytes,
+      schema: { tags: ['worker'], summary: 'Report results by lease, without a socket', body: ResultsRequest, response: { 200: ResultsResponse, '4xx': Problem, '5xx': Problem } },
+    },
+    async ({ body, token }) => ({ items: await Promise.all(body.items.map((item) => settleProven(context, token.scopes, item))) }),
+  )
+}
+
+/** Everything that can be refused is refused before the upgrade, as an HTTP answer a person can read. */
+async function admit(request: FastifyRequest, { link, config }: HttpContext): Promise<void> {
+  const { headers, token } = request
+  if (headers.origin !== undefined) throw new BrokerError('BROWSER_REFUSED', `The request comes from a page of ${headers.origin}`)
+  mustWork(token.scopes, token.name)
+  const offered = (headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
+  if (!request.ws) throw new BrokerError('UPGRADE_REQUIRED', 'This is a plain HTTP request')
+  if (!offered.includes(SUBPROTOCOL)) throw new BrokerError('UPGRADE_REQUIRED', `The subprotocol ${SUBPROTOCOL} was not offered; got "${offered.join(', ')}"`)
+  if (link.links.size >= config.maxLinks) throw new BrokerError('TOO_MANY_CONNECTIONS', `${link.links.size} workers are connected; the limit is ${config.maxLinks}`, { retryAfterMs: 5_000 })
+}
+
+function mustWork(scopes: string[], name: string) {
+  if (!permitsAnyWork(scopes)) throw new BrokerError('FORBIDDEN', `The token "${name}" has no scope work:queue:…`)
+}
+
+interface HeldRow {
+  attempt: number
+  maxAttempts: number
+  queue: string
+  workerId: string | null
+  cancelRequested: boolean
+}
+const heldSql = statement<[string, string], HeldRow>(import.meta.url, 'held.sql')
+
+/** The lease id is the proof, as long as the token covers the queue. */
+async function settleProven({ db, settle }: HttpContext, scopes: string[], { run, lease, wall_ms, ...report }: ProvenResult) {
+  const [row] = await db.query(heldSql, [run, lease])
+  if (row && !permitsWork(scopes, row.queue)) throw new BrokerError('FORBIDDEN', `The token does not cover the queue "${row.queue}"`)
+  const held = { attempt: row?.attempt ?? 1, maxAttempts: row?.maxAttempts ?? 1, workerId: row?.workerId ?? '', cancelRequested: row?.cancelRequested ?? false }
+  const { disp } = await settle.settle({ run, lease, ...held }, report, wall_ms)
+  return { run, disp }
+}

@@ -1,0 +1,30 @@
+import type { Logger } from 'pino'
+import type { Config } from '../config.js'
+import type { Db } from '../db/pool.js'
+import type { Dispatch } from '../engine/dispatch.js'
+import type { GroupCommit } from '../engine/group-commit.js'
+import type { Settle } from '../engine/settle.js'
+import type { Events } from '../events.js'
+import type { Leased } from '../runs/lease.js'
+import type * as sessions from '../sessions/sessions.js'
+import type { Entry } from './ledger.js'
+import type { Links } from './links.js'
+
+/** What links work with. One object for all links of a broker. */
+export interface LinkContext {
+  brokerId: string
+  config: Config
+  db: Db
+  events: Events
+  log: Logger
+  dispatch: Dispatch
+  settle: Settle
+  sessions: typeof sessions
+  /** Heartbeats of all links, renewed in one statement. True: renewed; false: the session is over or another connection's. */
+  renewals: GroupCommit<sessions.Session, boolean>
+  links: Links
+  /** Milliseconds, monotonic. */
+  now(): number
+  /** Ends a leased run that must not reach the worker (cancelled while ready, payload too large). True if it took the run; calls back when done. */
+  settleUndeliverable(entry: Entry, run: Leased, done: () => void): boolean
+}

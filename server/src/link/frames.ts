@@ -1,0 +1,177 @@
+import { CAPABILITIES, type BrokerFrameOf, type Cancellation, type ResultItem, type Subscription, type Verdict, type WorkerFrameOf } from '../../../protocol/src/index.js'
+import { BrokerError } from '../errors.js'
+import type { Disposition } from '../engine/settle.js'
+import type { Reconciled } from '../sessions/sessions.js'
+import type { Entry } from './ledger.js'
+import type { Link } from './link.js'
+
+type Handlers = { [T in keyof WorkerFrameOf]: (link: Link, frame: WorkerFrameOf[T]) => Promise<void> | void }
+
+/** Frame → what it does. Handlers read, call, answer; decisions are made elsewhere. */
+export const handlers: Handlers = {
+  hello,
+  subs: (link, { v, items }) => {
+    const { allowed } = withinScope(link, items)
+    if (link.ledger.subscribe(allowed, v)) link.context.dispatch.wakeAll()
+  },
+  accept: (link, { l }) => link.ledger.accept(l),
+  hb: heartbeat,
+  result,
+  release,
+  drain: (link) => link.draining(),
+  bye,
+}
+
+const SDK_VERSION_LIMIT = 64
+const RETRY_AFTER_MS = 1_000
+
+async function hello(link: Link, frame: WorkerFrameOf['hello']): Promise<void> {
+  link.opening()
+  try {
+    await greet(link, frame)
+  } catch (error) {
+    if (!(error instanceof BrokerError) || error.code !== 'DATABASE_UNAVAILABLE') throw error
+    link.fail('internal', 'unavailable', 'The database cannot be reached; say hello again in a moment')
+  }
+}
+
+async function greet(link: Link, frame: WorkerFrameOf['hello']): Promise<void> {
+  const { config, db, sessions, brokerId, links, events, settle } = link.context
+  const workerId = `${frame.worker}#${frame.instance.slice(0, 8)}`
+  const { allowed, refused } = withinScope(link, frame.subs)
+  const resumed = frame.resume && (await sessions.resume(db, frame.resume.session, frame.resume.key, workerId, brokerId, config.leaseMs))
+  const session = resumed ?? (await sessions.open(db, registrationOf(frame, workerId, allowed), brokerId, config.leaseMs))
+  if (link.phase === 'closed') return
+  link.opened(session)
+  if (resumed) links.ofSession(session.sessionId)?.supersede()
+
+  const verdicts = await sessions.reconcile(db, session.sessionId, frame.held)
+  // The broker thought these were delivered; the worker never had them.
+  if (resumed) {
+    const undelivered = await sessions.stray(db, [session.sessionId], frame.held.map((item) => item.run))
+    void link.track(settle.release(undelivered.map((item) => ({ ...item, delayMs: 0 }))))
+  }
+  // Also when it closed meanwhile: its leases are under this session now, and `closed` has shortened it.
+  const answers = verdicts.map((verdict) => verdictFor(link, verdict))
+  link.ledger.subscribe(allowed, 1)
+  link.send({
+    t: 'welcome',
+    session: session.sessionId,
+    key: 'key' in session ? (session.key as string) : (frame.resume as { key: string }).key,
+    conn: session.conn,
+    resumed: resumed !== undefined,
+    caps: CAPABILITIES.filter((capability) => frame.caps.includes(capability)),
+    hb_ms: config.heartbeatMs,
+    lease_ms: config.leaseMs,
+    safety_ms: config.safetyMs,
+    reconnect_ms: config.reconnectMs,
+    limits: { frame: config.frameBytes, payload: config.payloadBytes, output: config.outputBytes, window: config.maxWindow, batch: 500 },
+    verdicts: answers,
+    refused,
+  })
+  if (link.phase === 'opening') link.ready()
+  events.emit('session.opened', { sessionId: session.sessionId, workerId, resumed: resumed !== undefined })
+}
+
+function registrationOf(frame: WorkerFrameOf['hello'], workerId: string, lanes: Subscription[]) {
+  return {
+    workerId,
+    host: frame.host ?? null,
+    concurrency: frame.concurrency ?? lanes.reduce((sum, lane) => sum + lane.window, 0),
+    queues: [...new Set(lanes.flatMap((lane) => lane.queues))],
+    version: `${frame.sdk.name} ${frame.sdk.version}`.slice(0, SDK_VERSION_LIMIT),
+  }
+}
+
+function withinScope(link: Link, lanes: Subscription[]) {
+  const allowed = lanes.map(({ queues, window }) => ({ queues: queues.filter(link.allows), window })).filter((lane) => lane.queues.length > 0)
+  const refused = [...new Set(lanes.flatMap((lane) => lane.queues))].filter((queue) => !link.allows(queue)).map((queue) => ({ queue, code: 'forbidden' as const }))
+  return { allowed, refused }
+}
+
+function verdictFor(link: Link, { run, lease, verdict, queue, task, attempt, maxAttempts }: Reconciled): Verdict {
+  if (verdict === 'lost' || verdict === 'finalized') return { run, lease, verdict }
+  const entry = link.ledger.add({ run, lease, queue: queue ?? '', task: task ?? '', attempt: attempt ?? 1, maxAttempts: maxAttempts ?? 1, state: 'accepted' })
+  if (verdict === 'cancel') {
+    entry.cancelRequested = true
+    entry.cancel = { mode: 'soft', reason: 'cancelled', grace_ms: link.context.config.cancelGraceMs }
+  }
+  return { run, lease, verdict, l: entry.l }
+}
+
+async function heartbeat(link: Link, { n, held }: WorkerFrameOf['hb']): Promise<void> {
+  const renewed = await link.context.renewals.add(link.session).catch(() => undefined)
+  if (renewed === false) return link.fail('heartbeat_timeout', 'heartbeat_timeout', 'The session is over; say hello again')
+  const { lost, forgotten } = link.ledger.compare(held)
+  if (forgotten.length > 0) giveBack(link, forgotten.map((entry) => ({ entry, delayMs: 0 })))
+  link.send({ t: 'hb_ack', n, ok: renewed === true, lost, cancel: cancellations(link) })
+}
+
+function cancellations(link: Link): Cancellation[] {
+  return link.ledger.entries().flatMap((entry) => (entry.cancel && entry.state !== 'settling' ? [{ l: entry.l, ...entry.cancel }] : []))
+}
+
+async function result(link: Link, { items }: WorkerFrameOf['result']): Promise<void> {
+  const answers = await link.track(Promise.all(items.map((item) => settleOne(link, item))))
+  const accepted = answers.flatMap((answer) => ('disp' in answer ? [answer] : []))
+  const refused = answers.flatMap((answer) => ('disp' in answer ? [] : [answer]))
+  if (accepted.length > 0) link.send({ t: 'result_ok', items: accepted })
+  if (refused.length > 0) link.send({ t: 'result_no', items: refused })
+  link.context.dispatch.freed()
+}
+
+type ResultAnswer = BrokerFrameOf['result_ok']['items'][number] | BrokerFrameOf['result_no']['items'][number]
+
+async function settleOne(link: Link, { l, wall_ms, ...report }: ResultItem): Promise<ResultAnswer> {
+  const entry = link.ledger.get(l)
+  if (!entry) return { l, code: 'unknown_handle' }
+  entry.state = 'settling'
+  try {
+    const disposition = await link.context.settle.settle(entry, report, wall_ms)
+    link.ledger.remove(entry)
+    return answerFor(l, disposition)
+  } catch (error) {
+    // Not known to be stored: the worker keeps it and sends it again; if it was stored after all, that is a duplicate.
+    link.context.log.warn({ err: error, runId: entry.run }, 'a result could not be stored yet')
+    entry.state = 'accepted'
+    return { l, code: 'temporary', retry_after_ms: error instanceof BrokerError ? (error.retryAfterMs ?? RETRY_AFTER_MS) : RETRY_AFTER_MS }
+  }
+}
+
+function answerFor(l: number, disposition: Disposition): ResultAnswer {
+  switch (disposition.disp) {
+    case 'stale_lease':
+    case 'already_final':
+      return { l, code: disposition.disp }
+    case 'duplicate':
+      return { l, disp: 'duplicate' }
+    case 'retry_scheduled':
+      return { l, disp: 'retry_scheduled', delay_ms: Math.round(disposition.delayMs) }
+    case 'finalized':
+      return { l, disp: 'finalized', ...(disposition.code && { code: disposition.code }) }
+  }
+}
+
+function release(link: Link, { items }: WorkerFrameOf['release']): void {
+  giveBack(link, items.flatMap(({ l, delay_ms = 0 }) => {
+    const entry = link.ledger.get(l)
+    return entry ? [{ entry, delayMs: delay_ms }] : []
+  }))
+}
+
+function giveBack(link: Link, items: { entry: Entry; delayMs: number }[]): void {
+  for (const { entry } of items) link.ledger.remove(entry)
+  const { settle, dispatch, log } = link.context
+  const released = settle.release(items.map(({ entry, delayMs }) => ({ run: entry.run, lease: entry.lease, delayMs })))
+  link.track(released).catch((error: unknown) => log.error({ err: error }, 'leases could not be given back'))
+  dispatch.freed()
+}
+
+async function bye(link: Link, { reason }: WorkerFrameOf['bye']): Promise<void> {
+  const { db, sessions, settle, events } = link.context
+  await link.leaving()
+  await settle.release(link.ledger.entries().map(({ run, lease }) => ({ run, lease, delayMs: 0 })))
+  await sessions.close(db, link.session)
+  events.emit('session.closed', { sessionId: link.sessionId, workerId: link.workerId, reason })
+  link.finish(1000, 'bye')
+}

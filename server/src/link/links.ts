@@ -1,0 +1,47 @@
+import type { Entry } from './ledger.js'
+import type { Link } from './link.js'
+
+/** The open links of this broker, by session. */
+export class Links {
+  readonly #bySession = new Map<string, Link>()
+  /** Every link, also those that have not said hello. */
+  readonly #all = new Set<Link>()
+
+  get size(): number {
+    return this.#all.size
+  }
+
+  connected(link: Link): void {
+    this.#all.add(link)
+  }
+
+  add(link: Link): void {
+    this.#bySession.set(link.sessionId, link)
+  }
+
+  remove(link: Link): void {
+    this.#all.delete(link)
+    if (link.hasSession && this.#bySession.get(link.sessionId) === link) this.#bySession.delete(link.sessionId)
+  }
+
+  ofSession(sessionId: string): Link | undefined {
+    return this.#bySession.get(sessionId)
+  }
+
+  open(): Link[] {
+    return [...this.#bySession.values()]
+  }
+
+  all(): Link[] {
+    return [...this.#all]
+  }
+
+  /** Who holds this run here, if anyone. */
+  holding(run: string): { link: Link; entry: Entry } | undefined {
+    for (const link of this.#bySession.values()) {
+      const entry = link.ledger.ofRun(run)
+      if (entry) return { link, entry }
+    }
+    return undefined
+  }
+}

@@ -1,0 +1,26 @@
+-- As enqueue.sql, when some runs have an idempotency key: $9 is the key's digest[] (null: none), each at most once per call.
+-- An existing key answers with its run and deduplicated = true.
+WITH input AS MATERIALIZED (
+  SELECT nextval(pg_get_serial_sequence('task_runs', 'result_id')) AS result_id, to_timestamp(i.run_after_ms / 1000.0) AS run_after, i.*
+    FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::float8[], $7::int[], $8::int[], $9::bytea[])
+         WITH ORDINALITY AS i (task_path, queue_name, priority, spec, spec_hash, run_after_ms, max_attempts, timeout_seconds, key_hash, ordinal)
+), key AS (
+  -- DO UPDATE rather than DO NOTHING: it waits for a concurrent twin, and returns that twin's run. Keys are taken in
+  -- one order everywhere, so two batches cannot wait for each other.
+  INSERT INTO reproq_idempotency AS k (key_hash, result_id) SELECT key_hash, result_id FROM input WHERE key_hash IS NOT NULL ORDER BY key_hash
+  ON CONFLICT (key_hash) DO UPDATE SET key_hash = k.key_hash
+  RETURNING key_hash, result_id
+), run AS (
+  INSERT INTO task_runs (result_id, task_path, queue_name, priority, spec_json, spec_hash, run_after, max_attempts, timeout_seconds)
+  SELECT result_id, task_path, queue_name, priority, spec::jsonb, spec_hash, run_after, max_attempts, timeout_seconds
+    FROM input i WHERE i.key_hash IS NULL OR EXISTS (SELECT FROM key k WHERE k.result_id = i.result_id) ORDER BY ordinal
+  RETURNING result_id, queue_name, priority, enqueued_at, run_after
+), ready AS (
+  INSERT INTO reproq_ready (queue_name, claim_key, result_id)
+  SELECT queue_name, reproq_claim_key(priority, enqueued_at), result_id FROM run WHERE run_after IS NULL OR run_after <= now()
+), scheduled AS (
+  INSERT INTO reproq_scheduled (run_after, result_id) SELECT run_after, result_id FROM run WHERE run_after > now()
+)
+SELECT coalesce(k.result_id, i.result_id)::text AS id, coalesce(k.result_id <> i.result_id, false) AS deduplicated,
+       coalesce(extract(epoch FROM i.run_after - now()) * 1000, 0)::float8 AS "delayMs"
+  FROM input i LEFT JOIN key k USING (key_hash) ORDER BY ordinal

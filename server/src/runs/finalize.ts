@@ -1,0 +1,50 @@
+import type { Status } from '../../../protocol/src/index.js'
+import type { Db } from '../db/pool.js'
+import { statement } from '../db/statement.js'
+
+/** The verdict on one leased run. `status` READY is another attempt after `delayMs`. */
+export interface Finalization {
+  run: string
+  lease: string
+  status: 'SUCCESSFUL' | 'FAILED' | 'CANCELLED' | 'READY'
+  /** JSON text, only when SUCCESSFUL. */
+  output: string | null
+  /** Entry for errors_json, JSON text. */
+  error: string | null
+  lastError: string | null
+  delayMs: number
+}
+
+/** A run after its attempt ended. */
+export interface Settled {
+  run: string
+  lease: string
+  status: Status
+  queue: string
+  task: string
+  attempt: number
+  delayMs: number
+}
+
+const finalizeSql = statement<[string[], string[], string[], (string | null)[], (string | null)[], (string | null)[], number[]], Settled>(import.meta.url, 'finalize.sql')
+
+/** RUNNING → final, or READY again. Returns only the runs whose lease still held; the others were not touched. */
+export function finalize(db: Db, items: Finalization[]): Promise<Settled[]> {
+  return db.query(finalizeSql, [
+    items.map((item) => item.run),
+    items.map((item) => item.lease),
+    items.map((item) => item.status),
+    items.map((item) => item.output),
+    items.map((item) => item.error),
+    items.map((item) => item.lastError),
+    items.map((item) => item.delayMs),
+  ])
+}
+
+export type Refusal = 'duplicate' | 'already_final' | 'stale_lease'
+const refusalsSql = statement<[string[], string[]], { run: string; lease: string; verdict: Refusal }>(import.meta.url, 'refusals.sql')
+
+/** Why these could not be finalized. */
+export function refusals(db: Db, items: { run: string; lease: string }[]) {
+  return db.query(refusalsSql, [items.map((item) => item.run), items.map((item) => item.lease)])
+}

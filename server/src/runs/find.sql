@@ -1,0 +1,7 @@
+-- Runs $1 (bigint[]), whole.
+SELECT result_id::text AS id, task_path AS task, queue_name AS queue, priority, status, attempts, max_attempts AS "maxAttempts",
+       timeout_seconds AS "timeoutSeconds", enqueued_at AS "enqueuedAt", run_after AS "runAfter", started_at AS "startedAt",
+       finished_at AS "finishedAt", cancel_requested AS "cancelRequested", leased_by AS "leasedBy", last_error AS "lastError",
+       (spec_json->'args')::text AS args, (spec_json->'kwargs')::text AS kwargs, return_json::text AS output,
+       errors_json::text AS errors, worker_ids::text AS "workerIds"
+  FROM task_runs WHERE result_id = ANY ($1::bigint[])

@@ -1,0 +1,106 @@
+import { isFinal, type RunFailure, type RunSummary, type Status } from '../../../protocol/src/index.js'
+import type { Db } from '../db/pool.js'
+import { statement } from '../db/statement.js'
+
+interface SummaryRow {
+  id: string
+  task: string
+  queue: string
+  priority: number
+  status: Status
+  attempts: number
+  maxAttempts: number
+  timeoutSeconds: number
+  enqueuedAt: Date
+  runAfter: Date | null
+  startedAt: Date | null
+  finishedAt: Date | null
+  cancelRequested: boolean
+  leasedBy: string | null
+  lastError: string | null
+}
+interface RunRow extends SummaryRow {
+  args: string | null
+  kwargs: string | null
+  output: string | null
+  errors: string
+  workerIds: string
+}
+
+/** A run as REST shows it, already JSON text: arguments and output are spliced in as stored. */
+export interface FoundRun {
+  id: string
+  status: Status
+  attempts: number
+  json: string
+}
+
+export interface ListFilter {
+  status?: Status | undefined
+  queue?: string | undefined
+  task?: string | undefined
+  /** Only runs with a smaller id. */
+  before?: string | undefined
+  limit: number
+}
+
+const findSql = statement<[string[]], RunRow>(import.meta.url, 'find.sql')
+const listSql = statement<[string | null, string | null, string | null, string | null, number], SummaryRow>(import.meta.url, 'list.sql')
+const settledSql = statement<[string[]], { id: string; status: Status | null }>(import.meta.url, 'settled.sql')
+
+/** One run, whole; undefined when there is none. */
+export async function find(db: Db, id: string): Promise<FoundRun | undefined> {
+  const [row] = await db.query(findSql, [[id]])
+  return row && { id: row.id, status: row.status, attempts: row.attempts, json: render(row) }
+}
+
+/** Newest first. */
+export async function list(db: Db, filter: ListFilter): Promise<RunSummary[]> {
+  const rows = await db.query(listSql, [filter.status ?? null, filter.queue ?? null, filter.task ?? null, filter.before ?? null, filter.limit])
+  return rows.map(summary)
+}
+
+/** Of these runs, the ones that are final, or gone (`status` null). */
+export function settled(db: Db, ids: string[]) {
+  return db.query(settledSql, [ids])
+}
+
+function render(row: RunRow): string {
+  const head = JSON.stringify(summary(row)).slice(0, -1)
+  const errors = JSON.stringify((JSON.parse(row.errors) as Record<string, unknown>[]).map(failure))
+  const output = isFinal(row.status) && row.output !== null ? row.output : 'null'
+  return `${head},"args":${row.args ?? '[]'},"kwargs":${row.kwargs ?? '{}'},"output":${output},"errors":${errors},"worker_ids":${row.workerIds}}`
+}
+
+function summary(row: SummaryRow): RunSummary {
+  return {
+    id: row.id,
+    task: row.task,
+    queue: row.queue,
+    priority: row.priority,
+    status: row.status,
+    attempts: row.attempts,
+    max_attempts: row.maxAttempts,
+    timeout_ms: row.timeoutSeconds * 1_000,
+    enqueued_at: row.enqueuedAt.toISOString(),
+    run_after: row.runAfter?.toISOString() ?? null,
+    started_at: row.startedAt?.toISOString() ?? null,
+    finished_at: row.finishedAt?.toISOString() ?? null,
+    cancel_requested: row.cancelRequested,
+    leased_by: row.leasedBy,
+    last_error: row.lastError,
+  }
+}
+
+/** An entry of errors_json, whoever wrote it: the Go worker, manage.py or we. */
+function failure(entry: Record<string, unknown>): RunFailure {
+  const text = (key: string) => (typeof entry[key] === 'string' ? entry[key] : '')
+  return {
+    kind: text('kind') || 'app_error',
+    class: text('exception_class'),
+    message: text('message'),
+    traceback: text('traceback') || null,
+    attempt: typeof entry.attempt === 'number' ? entry.attempt : null,
+    at: text('at') || null,
+  }
+}

@@ -1,0 +1,16 @@
+-- Scheduled → ready, at most $1 due runs. Returns their queues, and how long until the next is due (ms, null when none is scheduled).
+WITH due AS MATERIALIZED (
+  SELECT run_after, result_id FROM reproq_scheduled WHERE run_after <= now() ORDER BY run_after, result_id LIMIT $1 FOR UPDATE SKIP LOCKED
+), gone AS (
+  DELETE FROM reproq_scheduled s USING due d WHERE s.run_after = d.run_after AND s.result_id = d.result_id RETURNING s.result_id
+), ready AS (
+  INSERT INTO reproq_ready
+  SELECT t.queue_name, reproq_claim_key(t.priority, t.enqueued_at), t.result_id FROM gone JOIN task_runs t USING (result_id) WHERE t.status = 'READY'
+  ON CONFLICT DO NOTHING
+  RETURNING queue_name
+)
+SELECT (SELECT coalesce(array_agg(DISTINCT queue_name), '{}') FROM ready) AS queues,
+       (SELECT count(*)::int FROM due) AS promoted,
+       (SELECT extract(epoch FROM s.run_after - now())::float8 * 1000 FROM reproq_scheduled s
+         WHERE NOT EXISTS (SELECT FROM due d WHERE d.run_after = s.run_after AND d.result_id = s.result_id)
+         ORDER BY s.run_after LIMIT 1) AS "nextMs"

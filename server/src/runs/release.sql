@@ -1,0 +1,22 @@
+-- RUNNING → READY without costing an attempt, for runs $1 (bigint[]) held under leases $2 (uuid[]), to be ready $3 (ms[]) from now.
+-- A run somebody asked to cancel ends as CANCELLED instead.
+WITH r AS (
+  SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::float8[]) AS r (result_id, lease_id, delay_ms)
+), released AS (
+  UPDATE task_runs t
+     SET status = CASE WHEN t.cancel_requested THEN 'CANCELLED' ELSE 'READY' END,
+         finished_at = CASE WHEN t.cancel_requested THEN now() END,
+         attempts = greatest(t.attempts - 1, 0), worker_ids = t.worker_ids - -1,
+         run_after = CASE WHEN r.delay_ms > 0 THEN now() + r.delay_ms * interval '1 ms' END,
+         leased_until = NULL, leased_by = NULL, updated_at = now()
+    FROM r
+   WHERE t.result_id = r.result_id AND t.reproq_lease_id = r.lease_id AND t.status = 'RUNNING'
+  RETURNING t.result_id, t.status, t.queue_name, t.task_path, t.priority, t.enqueued_at, t.run_after, t.attempts, r.delay_ms, r.lease_id
+), freed AS (
+  DELETE FROM reproq_leases l USING released d WHERE l.result_id = d.result_id
+), ready AS (
+  INSERT INTO reproq_ready SELECT queue_name, reproq_claim_key(priority, enqueued_at), result_id FROM released WHERE status = 'READY' AND run_after IS NULL
+), scheduled AS (
+  INSERT INTO reproq_scheduled SELECT run_after, result_id FROM released WHERE status = 'READY' AND run_after IS NOT NULL
+)
+SELECT result_id::text AS run, lease_id::text AS lease, status, queue_name AS queue, task_path AS task, attempts AS attempt, delay_ms AS "delayMs" FROM released

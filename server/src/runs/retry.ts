@@ -1,0 +1,95 @@
+import type { Outcome, RunError } from '../../../protocol/src/index.js'
+
+/** How long to wait between attempts; Reproq's rule is base 30 s, cap 1 h, no jitter. */
+export interface RetryPolicy {
+  baseMs: number
+  capMs: number
+  /** Random share by which a wait may grow, 0 to 1. */
+  jitter: number
+}
+
+/** What a worker reported of one attempt, as the `result` frame has it. */
+export interface Report {
+  outcome: Outcome
+  output?: string | undefined
+  error?: RunError | undefined
+  retryable?: boolean | undefined
+  retry_after_ms?: number | undefined
+}
+
+/** Which attempt of which run it was. `cancelRequested`: the worker had been asked to stop it. */
+export interface Attempt {
+  attempt: number
+  maxAttempts: number
+  workerId: string
+  cancelRequested: boolean
+}
+
+/** Kind of an entry in `errors_json`. The first four are Reproq's own. */
+export type FailureKind = 'app_error' | 'cancelled' | 'security_violation' | 'lease_expiry' | 'timeout' | 'crashed' | 'invalid_output' | 'output_too_large' | 'payload_too_large'
+
+/** Where the run goes. `release`: back to READY without costing the attempt. */
+export type Decision =
+  | { to: 'SUCCESSFUL'; output: string }
+  | { to: 'FAILED' | 'CANCELLED'; kind: FailureKind; error: RunError }
+  | { to: 'READY'; delayMs: number; kind: FailureKind; error: RunError }
+  | { to: 'release' }
+
+/** Outcome and attempt → where the run goes next, and when. Pure but for the jitter's `random`. */
+export function decide(report: Report, attempt: Attempt, policy: RetryPolicy, random: () => number = Math.random): Decision {
+  const { outcome } = report
+  if (outcome === 'ok') return { to: 'SUCCESSFUL', output: report.output ?? 'null' }
+  // Stopped without anybody asking: the worker is shutting down. That is no failure of the run.
+  if (outcome === 'cancelled' && !attempt.cancelRequested) return { to: 'release' }
+
+  const kind = kindOf[outcome]
+  const error = report.error ?? { class: kind, message: defaultMessage[outcome] }
+  if (outcome === 'cancelled') return { to: 'CANCELLED', kind, error }
+  if (outcome === 'rejected' || report.retryable === false || attempt.attempt >= attempt.maxAttempts) return { to: 'FAILED', kind, error }
+  return { to: 'READY', delayMs: report.retry_after_ms ?? backoffMs(attempt.attempt, policy, random), kind, error }
+}
+
+/** Wait after the given failed attempt: base · 2^(attempt−1), at most the cap, plus jitter. */
+export function backoffMs(attempt: number, { baseMs, capMs, jitter }: RetryPolicy, random: () => number = Math.random): number {
+  const wait = Math.min(baseMs * 2 ** (attempt - 1), capMs)
+  return Math.round(wait * (1 + jitter * random()))
+}
+
+const kindOf = {
+  error: 'app_error',
+  timeout: 'timeout',
+  crashed: 'crashed',
+  cancelled: 'cancelled',
+  rejected: 'security_violation',
+} as const satisfies Record<Exclude<Outcome, 'ok'>, FailureKind>
+
+const defaultMessage = {
+  error: 'The task failed',
+  timeout: 'The run-time limit passed',
+  crashed: 'The executor ended without an answer',
+  cancelled: 'Task cancelled by request',
+  rejected: 'The worker may not run this task',
+} as const satisfies Record<Exclude<Outcome, 'ok'>, string>
+
+/** The entry kept in `errors_json`, as JSON text, with Reproq's keys. */
+export function errorEntry(kind: FailureKind, error: RunError, attempt: Attempt): string {
+  return JSON.stringify({
+    kind,
+    exception_class: storable(error.class),
+    message: storable(error.message),
+    traceback: storable(error.traceback ?? ''),
+    attempt: attempt.attempt,
+    at: new Date().toISOString(),
+    worker_id: attempt.workerId,
+  })
+}
+
+/** The one-line `last_error`: 1,024 characters at most, whole ones. */
+export function lastError(error: RunError): string {
+  return [...storable(`${error.class}: ${error.message}`).slice(0, 2_048)].slice(0, 1_024).join('')
+}
+
+/** Postgres stores neither NUL nor half a surrogate pair; an error must never be refused for its text. */
+function storable(text: string): string {
+  return text.toWellFormed().replaceAll('\0', '\ufffd')
+}

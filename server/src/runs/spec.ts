@@ -1,0 +1,66 @@
+import { members, storageFault, type EnqueueRequest } from '../../../protocol/src/index.js'
+import { BrokerError } from '../errors.js'
+import { specHash } from './spec-hash.js'
+
+/** A run to be made, as the enqueue statements take it. */
+export interface NewRun {
+  task: string
+  queue: string
+  priority: number
+  /** Reproq's spec_json, as JSON text. */
+  spec: string
+  specHash: string
+  /** Milliseconds since the epoch, or null for at once. */
+  runAfterMs: number | null
+  maxAttempts: number
+  timeoutSeconds: number
+  idempotencyKey: string | null
+}
+
+/** Postgres' own nesting limit is far higher; code that walks a payload should not have to be. */
+const MAX_DEPTH = 64
+
+/**
+ * One validated enqueue request → the run to insert. `source` is the request's own JSON text: arguments are cut out of it,
+ * never printed again, so 12345678901234567890 and 1.0 arrive as they were sent.
+ * Throws INVALID_REQUEST, INVALID_PAYLOAD or PAYLOAD_TOO_LARGE; `where` names the request in the message.
+ */
+export function newRun(request: EnqueueRequest, source: string, limitBytes: number, where = 'The run'): NewRun {
+  const { args, kwargs } = argumentsOf(request, members(source), where)
+  const runAfterMs = runAfter(request, where)
+  const queue = request.queue ?? 'default'
+  const priority = request.priority ?? 0
+  const maxAttempts = request.max_attempts ?? 3
+  const timeoutSeconds = Math.ceil((request.timeout_ms ?? 900_000) / 1_000)
+  const text = JSON.stringify.bind(JSON)
+  const spec =
+    `{"v":1,"task_path":${text(request.task)},"args":${args},"kwargs":${kwargs},"takes_context":false,` +
+    `"queue_name":${text(queue)},"priority":${priority},"lock_key":null,"concurrency_key":null,"concurrency_limit":0,` +
+    `"run_after":${runAfterMs === null ? 'null' : text(new Date(runAfterMs).toISOString().replace('Z', '+00:00'))},` +
+    `"exec":{"timeout_seconds":${timeoutSeconds},"max_attempts":${maxAttempts}},"provenance":{"code_ref":null,"pip_lock_hash":null}}`
+  check(spec, limitBytes, where)
+  return { task: request.task, queue, priority, spec, specHash: specHash(spec), runAfterMs, maxAttempts, timeoutSeconds, idempotencyKey: request.idempotency_key ?? null }
+}
+
+function argumentsOf(request: EnqueueRequest, raw: Map<string, string>, where: string) {
+  const input = raw.get('input')
+  if (input !== undefined && (request.args || request.kwargs)) {
+    throw new BrokerError('INVALID_REQUEST', `${where} has both input and args or kwargs; input is short for args: [input]`)
+  }
+  return { args: raw.get('args') ?? (input === undefined ? '[]' : `[${input}]`), kwargs: raw.get('kwargs') ?? '{}' }
+}
+
+function runAfter(request: EnqueueRequest, where: string): number | null {
+  if (request.run_after !== undefined && request.delay_ms !== undefined) {
+    throw new BrokerError('INVALID_REQUEST', `${where} has both delay_ms and run_after; give one`)
+  }
+  if (request.run_after !== undefined) return Date.parse(request.run_after)
+  return request.delay_ms ? Date.now() + request.delay_ms : null
+}
+
+function check(spec: string, limitBytes: number, where: string) {
+  const bytes = Buffer.byteLength(spec)
+  if (bytes > limitBytes) throw new BrokerError('PAYLOAD_TOO_LARGE', `${where} is ${bytes} bytes; the limit is ${limitBytes}`)
+  const fault = storageFault(spec, MAX_DEPTH)
+  if (fault) throw new BrokerError('INVALID_PAYLOAD', `${where} cannot be stored: ${fault.code} at position ${fault.position} of its spec`)
+}

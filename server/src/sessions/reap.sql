@@ -1,0 +1,32 @@
+-- Expired sessions end, and what they held goes to READY at once, or to FAILED after its last attempt, or to CANCELLED if somebody asked.
+-- Leases of sessions that no longer exist are treated alike. Returns one row per run, and per session without runs (run null).
+WITH dead AS MATERIALIZED (
+  SELECT session_id, worker_id FROM reproq_sessions WHERE expires_at < now() ORDER BY session_id LIMIT 100 FOR UPDATE SKIP LOCKED
+), ended AS (
+  DELETE FROM reproq_sessions s USING dead d WHERE s.session_id = d.session_id
+), worker AS (
+  DELETE FROM reproq_workers w USING dead d WHERE w.worker_id = d.worker_id
+), lost AS (
+  DELETE FROM reproq_leases l
+   WHERE l.session_id IN (SELECT session_id FROM dead)
+      OR NOT EXISTS (SELECT FROM reproq_sessions s WHERE s.session_id = l.session_id)
+  RETURNING l.result_id, l.session_id
+), settled AS (
+  UPDATE task_runs t
+     SET status = CASE WHEN t.cancel_requested THEN 'CANCELLED' WHEN t.attempts < t.max_attempts THEN 'READY' ELSE 'FAILED' END,
+         finished_at = CASE WHEN t.cancel_requested OR t.attempts >= t.max_attempts THEN now() END,
+         failed_at = CASE WHEN NOT t.cancel_requested AND t.attempts >= t.max_attempts THEN now() END,
+         last_error = CASE WHEN NOT t.cancel_requested AND t.attempts >= t.max_attempts THEN 'lease_expiry: Worker heartbeat lost or process crashed' END,
+         errors_json = t.errors_json || jsonb_build_object('kind', 'lease_expiry', 'message', 'Worker heartbeat lost or process crashed',
+                                                           'attempt', t.attempts, 'worker_id', t.leased_by, 'at', now()),
+         run_after = NULL, leased_until = NULL, leased_by = NULL, updated_at = now()
+    FROM lost
+   WHERE t.result_id = lost.result_id AND t.status = 'RUNNING'
+  RETURNING t.result_id, lost.session_id, t.status, t.queue_name, t.task_path, t.priority, t.enqueued_at, t.attempts
+), ready AS (
+  INSERT INTO reproq_ready
+  SELECT queue_name, reproq_claim_key(priority, enqueued_at), result_id FROM settled WHERE status = 'READY'
+)
+SELECT d.session_id::text AS "sessionId", d.worker_id AS "workerId", s.result_id::text AS run, s.status, s.queue_name AS queue,
+       s.task_path AS task, s.attempts AS attempt
+  FROM dead d FULL JOIN settled s USING (session_id)
