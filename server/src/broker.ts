@@ -12,6 +12,7 @@ import { runLoop } from './engine/loop.js'
 import { Promoter } from './engine/promoter.js'
 import { Settle } from './engine/settle.js'
 import { Waiters } from './engine/waiters.js'
+import { BrokerError } from './errors.js'
 import { Events } from './events.js'
 import { buildApp, type App } from './http/app.js'
 import { Tokens } from './http/tokens.js'
@@ -89,7 +90,7 @@ export class Broker {
     })
     await this.#promoter.runOnce()
     for (const chore of this.#chores()) void runLoop(chore, this.#abort.signal, this.log)
-    const url = await this.#app.listen(this.config)
+    const url = await this.#listenOn(this.#app)
     return { url }
   }
 
@@ -107,6 +108,16 @@ export class Broker {
     await this.#app?.close()
     await this.#listen.stop()
     await this.#pool.close()
+  }
+
+  async #listenOn(app: App): Promise<string> {
+    const { host, port } = this.config
+    try {
+      return await app.listen({ host, port })
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
+      throw new BrokerError('PORT_TAKEN', `Something already listens on ${host}:${port}`, { cause: error })
+    }
   }
 
   #linkContext(): LinkContext {

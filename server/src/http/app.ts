@@ -4,7 +4,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import websocket from '@fastify/websocket'
 import { Ajv } from 'ajv'
 import addFormats from 'ajv-formats'
-import fastify, { type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify'
+import fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { SUBPROTOCOL } from '../../../protocol/src/index.js'
 import { BrokerError } from '../errors.js'
@@ -32,7 +32,7 @@ export async function buildApp(context: HttpContext): Promise<App> {
   const app = fastify({
     loggerInstance: context.log as FastifyBaseLogger,
     // One line a request would be most of the log; failures are logged by sendProblem.
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: config.bodyBytes,
     // A long-poll may take a minute; close() must not wait for idle keep-alive connections.
     forceCloseConnections: 'idle',

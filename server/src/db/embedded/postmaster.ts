@@ -54,10 +54,17 @@ export async function whenReady(dataDir: string): Promise<Postmaster | undefined
 
 /** Fast shutdown: sessions are ended, everything is written, nothing is left running. */
 export async function stopPostmaster({ bin }: Binaries, dataDir: string, account: Account | undefined): Promise<void> {
-  if (findPostmaster(dataDir) === undefined) return
+  const running = findPostmaster(dataDir)
+  if (running === undefined) return
   const { code, output } = await run(join(bin, 'pg_ctl'), ['stop', '-D', dataDir, '-m', 'fast', '-w', '-t', '60'], account)
-  if (code === 0 || findPostmaster(dataDir) === undefined) return
+  if (code === 0 || findPostmaster(dataDir) === undefined) return whenGone(running.pid)
   throw new EmbeddedError('EMBEDDED_STOP_FAILED', `PostgreSQL in ${dataDir} did not stop: ${output.trim()}\nThe end of its log:\n${lastLines(logFile(dataDir))}`)
+}
+
+/** The pid file, which pg_ctl waits for, goes a moment before the process does. */
+async function whenGone(pid: number): Promise<void> {
+  const deadline = Date.now() + 10_000
+  while (isPostgres(pid) && Date.now() < deadline) await delay(2)
 }
 
 /** Resolves to the server when it is ready, or to what went wrong. */
