@@ -1,0 +1,72 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import type { Events } from '../events.js'
+
+export interface DevWorkerOptions {
+  url: string
+  token: string
+  python: string | undefined
+  tasks: string[]
+}
+
+const MAIN = fileURLToPath(new URL('main.js', import.meta.url))
+
+/** The worker of `reproq dev`: the same program as a remote one, in a process of its own. */
+export class DevWorker {
+  readonly #child: ChildProcess
+  readonly #exited: Promise<number | null>
+  #stopping = false
+  #said = ''
+
+  constructor({ url, token, python, tasks }: DevWorkerOptions) {
+    const args = ['worker', '--url', url, '--quiet', '--name', 'dev', ...tasks.flatMap((pattern) => ['--tasks', pattern])]
+    if (python !== undefined) args.push('--python', python, '--allow-tasks', '*')
+    this.#child = spawn(process.execPath, [MAIN, ...args], {
+      env: { ...process.env, REPROQ_TOKEN: token },
+      // Its own group: a Ctrl-C of the terminal is for us, and we stop it in order. The channel tells it when we are gone.
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    })
+    for (const stream of [this.#child.stdout, this.#child.stderr]) stream?.on('data', (chunk: Buffer) => this.#hear(chunk))
+    this.#exited = new Promise((resolve) => {
+      this.#child.once('exit', resolve)
+      this.#child.once('error', () => resolve(1))
+    })
+  }
+
+  /** Resolves when it says hello. Rejects, with what it printed, when it ends before. */
+  connected(events: Events): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const off = events.on('session.opened', () => {
+        off()
+        resolve()
+      })
+      this.failed.catch(reject)
+    })
+  }
+
+  /** Rejects when the worker ends without having been asked to. */
+  get failed(): Promise<never> {
+    return this.#exited.then((code) => {
+      if (this.#stopping) return new Promise<never>(() => {})
+      throw Object.assign(new Error(`The worker ended with ${code}\n${this.#said}`), { code: 'WORKER_ENDED', hint: 'its own words are above' })
+    })
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true
+    this.#child.kill('SIGTERM')
+    await this.#exited
+  }
+
+  /** Does not wait for anything. */
+  kill(): void {
+    this.#stopping = true
+    this.#child.kill('SIGKILL')
+  }
+
+  #hear(chunk: Buffer) {
+    this.#said = (this.#said + chunk.toString()).slice(-4_096)
+    process.stderr.write(chunk)
+  }
+}

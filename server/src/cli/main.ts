@@ -1,0 +1,43 @@
+#!/usr/bin/env node
+import { Command } from 'commander'
+import { readFileSync } from 'node:fs'
+import { explain } from './explain.js'
+
+const { version } = JSON.parse(readFileSync(new URL('../../../../package.json', import.meta.url), 'utf8')) as { version: string }
+
+const program = new Command('reproq')
+  .description('A task queue that lives in your own Postgres')
+  .version(version, '--version')
+  .showSuggestionAfterError()
+  .showHelpAfterError('(--help shows what there is)')
+  .addHelpText(
+    'after',
+    `
+Examples:
+  reproq dev                                     everything on this machine, PostgreSQL included
+  reproq broker --host 0.0.0.0 --port 4700       the broker, on the Postgres of REPROQ_DATABASE_URL
+  reproq worker --url https://broker:4700 --queues mail --tasks 'tasks/*.ts'
+  reproq run hello '{"name":"Ada"}'              enqueue, wait, print the result`,
+  )
+
+// Each command's code is loaded when it is called: `reproq --version` should not read a database driver.
+const commands: { name: string; summary: string; load: () => Promise<(program: Command) => void> }[] = [
+  { name: 'dev', summary: 'start everything on this machine: PostgreSQL, broker, a worker, example runs', load: async () => (await import('./dev.js')).registerDev },
+  { name: 'broker', summary: 'start the broker', load: async () => (await import('./broker.js')).registerBroker },
+  { name: 'worker', summary: 'start a worker that leases runs from a broker', load: async () => (await import('./worker.js')).registerWorker },
+  { name: 'migrate', summary: 'bring the database to the schema of this version', load: async () => (await import('./migrate.js')).registerMigrate },
+  { name: 'run', summary: 'enqueue a run, wait for it, print its result', load: async () => (await import('./run.js')).registerRun },
+  { name: 'tokens', summary: 'create, list and revoke bearer tokens', load: async () => (await import('./tokens.js')).registerTokens },
+  { name: 'config', summary: 'the settings of the broker, and where each value comes from', load: async () => (await import('./config.js')).registerConfig },
+]
+
+const asked = commands.find(({ name }) => process.argv[2] === name || (process.argv[2] === 'help' && process.argv[3] === name))
+if (asked) (await asked.load())(program)
+else for (const { name, summary } of commands) program.command(name).description(summary)
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  process.stderr.write(explain(error))
+  process.exitCode = 1
+}

@@ -1,0 +1,19 @@
+import type { Command } from 'commander'
+import { loadConfig } from '../config.js'
+import { migrate } from '../db/migrate.js'
+import { BrokerError } from '../errors.js'
+
+/** `reproq migrate`: creates or adopts Reproq's tables and adds ours. */
+export function registerMigrate(program: Command): void {
+  program
+    .command('migrate')
+    .description("Bring the database to the schema of this version. On a database that Django or the Go worker made, it adds what is missing and rewrites nothing.")
+    .option('--database-url <url>', 'Postgres 14 to 18 [REPROQ_DATABASE_URL, DATABASE_URL]')
+    .addHelpText('after', '\nExamples:\n  reproq migrate --database-url postgres://localhost/app\n  manage.py migrate && reproq migrate')
+    .action(async ({ databaseUrl }: { databaseUrl?: string }) => {
+      const config = loadConfig({ databaseUrl })
+      if (config.databaseUrl === '') throw new BrokerError('INVALID_SETTING', 'No database: REPROQ_DATABASE_URL, DATABASE_URL and --database-url are all empty')
+      const { applied, version } = await migrate({ url: config.databaseUrl })
+      process.stdout.write(applied.length === 0 ? `schema version ${version}, nothing to do\n` : `schema version ${version}, applied: ${applied.join(', ')}\n`)
+    })
+}

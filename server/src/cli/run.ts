@@ -1,0 +1,50 @@
+import type { Command } from 'commander'
+import { remoteTask, Reproq, TaskCancelled, TaskFailed, WaitTimeout } from '../../../sdk-ts/src/index.js'
+import { readDevState } from './dev-state.js'
+
+interface RunOptions {
+  url?: string
+  token?: string
+  args?: string
+  kwargs?: string
+  queue?: string
+  timeout: string
+}
+
+/** `reproq run`: enqueue, wait, print the result. Exit codes: 0 done, 1 failure, 6 timed out waiting, 7 the task failed. */
+export function registerRun(program: Command): void {
+  program
+    .command('run <task> [input]')
+    .description('Enqueue a run, wait for it, and print its result as JSON.')
+    .option('--url <url>', 'the broker [REPROQ_URL, or the reproq dev of this folder]')
+    .option('--token <token>', 'bearer token [REPROQ_TOKEN, or that of reproq dev]')
+    .option('--args <json>', 'positional arguments, a JSON array')
+    .option('--kwargs <json>', 'keyword arguments, a JSON object')
+    .option('--queue <name>', 'queue')
+    .option('--timeout <duration>', 'how long to wait', '60s')
+    .addHelpText('after', `\nExamples:\n  reproq run hello '{"name":"Ada"}'\n  reproq run examples.python_tasks.add --args '[2, 3]'`)
+    .action(async (task: string, input: string | undefined, options: RunOptions) => {
+      const dev = readDevState()
+      const url = options.url ?? process.env.REPROQ_URL ?? dev?.url
+      const token = options.token ?? process.env.REPROQ_TOKEN ?? dev?.token
+      const reproq = new Reproq({ ...(url !== undefined && { url }), ...(token !== undefined && { token }) })
+      const call = { args: input === undefined ? json('--args', options.args ?? '[]') : [json('input', input)], kwargs: json('--kwargs', options.kwargs ?? '{}') }
+      const run = await reproq.enqueue(remoteTask<{ args: unknown[]; kwargs: Record<string, unknown> }, unknown>(task), call as never, options.queue === undefined ? {} : { queue: options.queue })
+      try {
+        process.stdout.write(`${JSON.stringify(await run.result({ timeout: options.timeout as `${number}s` }))}\n`)
+      } catch (error) {
+        if (error instanceof WaitTimeout) process.exitCode = 6
+        else if (error instanceof TaskFailed || error instanceof TaskCancelled) process.exitCode = 7
+        else throw error
+        process.stderr.write(`✖ run ${run.id}  ${error.message}\n`)
+      }
+    })
+}
+
+function json(what: string, text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw Object.assign(new Error(`${what} is not JSON: ${(error as Error).message}`), { code: 'INVALID_JSON', hint: `quote it for the shell: '{"name":"Ada"}'` })
+  }
+}
