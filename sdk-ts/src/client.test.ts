@@ -184,6 +184,22 @@ for (const [transport, Class] of [['undici', Reproq], ['fetch', ReproqOverFetch]
   })
 }
 
+t.test('any number of waits does not hold up an enqueue', async (t) => {
+  const broker = await scriptedBroker(t, (response, { method }) => {
+    if (method === 'POST') response.writeHead(201).end('{"id":"7","deduplicated":false}')
+  })
+  const rq = new Reproq({ url: broker.url })
+  const leaving = new AbortController()
+  const waits = Array.from({ length: 100 }, () => rq.handle('7').result({ signal: leaving.signal }))
+  await broker.received(100)
+
+  t.equal((await rq.enqueue(tick)).id, '7')
+
+  leaving.abort(new Error('enough'))
+  t.ok((await Promise.allSettled(waits)).every(({ status }) => status === 'rejected'))
+  await rq.close()
+})
+
 t.test('a URL that is none is refused', async (t) => {
   for (const url of ['localhost:4700', 'ftp://host', 'nonsense']) t.throws(() => new Reproq({ url }), { name: 'InvalidOption', message: new RegExp(url) })
 })

@@ -1,0 +1,112 @@
+import pg from 'pg'
+import t, { type Test } from 'tap'
+import * as z from 'zod'
+import { testDatabase } from '../../test/helpers/database.js'
+import { defineTask } from './define-task.js'
+import { Reproq } from './index.js'
+import { enqueueInTransaction } from './pg.js'
+import { remoteTask } from './remote-task.js'
+import { scriptedBroker } from './scripted-broker.test.given.js'
+
+const send = defineTask({ name: 'email.send', input: z.object({ to: z.string() }), queue: 'mail', priority: 3, retry: { attempts: 5 }, timeout: '1500ms', run() {} })
+const tick = defineTask({ name: 'tick', run() {} })
+
+/** Your own connection with an open transaction, and a look at what others see. */
+async function transaction(t: Test) {
+  const { pool, url } = await testDatabase(t)
+  const tx = new pg.Client({ connectionString: url })
+  await tx.connect()
+  t.teardown(() => tx.end())
+  await tx.query('BEGIN')
+  const rows = async () => (await pool.query('SELECT result_id::text AS id, task_path, queue_name, priority, max_attempts, timeout_seconds, spec_json, run_after - now() AS due_in FROM task_runs ORDER BY result_id')).rows
+  return { tx, rows }
+}
+
+t.test('a run exists when the transaction commits, with the input and the defaults of its task', async (t) => {
+  const { tx, rows } = await transaction(t)
+
+  const { id, deduplicated } = await enqueueInTransaction(tx, send, { to: 'ada' })
+  t.same(await rows(), [], 'nobody sees it before')
+  await tx.query('COMMIT')
+
+  t.equal(deduplicated, false)
+  t.match(await rows(), [{ id, task_path: 'email.send', queue_name: 'mail', priority: 3, max_attempts: 5, timeout_seconds: 2, spec_json: { args: [{ to: 'ada' }], kwargs: {} }, due_in: null }])
+})
+
+t.test('a run never existed when the transaction rolls back', async (t) => {
+  const { tx, rows } = await transaction(t)
+
+  await enqueueInTransaction(tx, tick)
+  await tx.query('ROLLBACK')
+
+  t.same(await rows(), [])
+})
+
+t.test('what is left out gets the defaults of the database', async (t) => {
+  const { tx, rows } = await transaction(t)
+
+  await enqueueInTransaction(tx, tick)
+  await tx.query('COMMIT')
+
+  t.match(await rows(), [{ queue_name: 'default', priority: 0, max_attempts: 3, timeout_seconds: 900, spec_json: { args: [] } }])
+})
+
+t.test('a delay starts from the clock of the database, an instant is itself', async (t) => {
+  const { tx, rows } = await transaction(t)
+
+  await enqueueInTransaction(tx, tick, undefined, { delay: '1h' })
+  await enqueueInTransaction(tx, tick, undefined, { runAt: new Date(Date.now() + 86_400_000) })
+  await tx.query('COMMIT')
+
+  const minutes = (await rows()).map(({ due_in }) => Math.round(((due_in.hours ?? 0) * 3_600 + (due_in.minutes ?? 0) * 60 + (due_in.seconds ?? 0) + (due_in.days ?? 0) * 86_400) / 60))
+  t.same(minutes, [60, 1_440])
+})
+
+t.test('an idempotency key makes one run', async (t) => {
+  const { tx, rows } = await transaction(t)
+
+  const first = await enqueueInTransaction(tx, tick, undefined, { idempotencyKey: 'once' })
+  const second = await enqueueInTransaction(tx, tick, undefined, { idempotencyKey: 'once' })
+  await tx.query('COMMIT')
+
+  t.same(second, { id: first.id, deduplicated: true })
+  t.equal((await rows()).length, 1)
+})
+
+t.test('a task of another language keeps its arguments', async (t) => {
+  const { tx, rows } = await transaction(t)
+
+  await enqueueInTransaction(tx, remoteTask<{ args: [number]; kwargs: { by: number } }>('mypkg.add'), { args: [1], kwargs: { by: 2 } })
+  await tx.query('COMMIT')
+
+  t.match(await rows(), [{ task_path: 'mypkg.add', spec_json: { args: [1], kwargs: { by: 2 } } }])
+})
+
+t.test('an input that does not fit leaves the transaction usable', async (t) => {
+  const { tx, rows } = await transaction(t)
+
+  await t.rejects(enqueueInTransaction(tx, send, { to: 5 as unknown as string }), { name: 'InvalidInput' })
+  await enqueueInTransaction(tx, tick)
+  await tx.query('COMMIT')
+
+  t.equal((await rows()).length, 1)
+})
+
+t.test('the client enqueues through tx without asking the broker, and waits for the run through it', async (t) => {
+  const { tx, rows } = await transaction(t)
+  const broker = await scriptedBroker(t, { body: { status: 'SUCCESSFUL', output: 5 } })
+  const rq = new Reproq({ url: broker.url })
+  t.teardown(() => rq.close())
+
+  const run = await rq.enqueue(tick, undefined, { tx })
+  t.equal(broker.requests.length, 0)
+  await tx.query('COMMIT')
+
+  t.match(await rows(), [{ id: run.id }])
+  t.equal(await run.result(), 5)
+  t.equal(broker.requests[0]?.path, `/v1/runs/${run.id}?wait_ms=30000`)
+})
+
+t.test('a database that answers no row is behind, and the error says so', async (t) => {
+  await t.rejects(enqueueInTransaction({ query: async () => ({ rows: [] }) }, tick), { code: 'NO_RUN', hint: /reproq migrate/ })
+})
