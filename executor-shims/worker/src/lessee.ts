@@ -1,0 +1,366 @@
+import type { BrokerFrame, BrokerFrameOf, Cancellation, ReleaseReason, Subscription, WorkerFrame } from '../../../protocol/src/index.js'
+import type { TaskLog } from '../../../sdk-ts/src/define-task.js'
+import type { ReproqError } from '../../../sdk-ts/src/reproq-error.js'
+import { Changes } from './changes.js'
+import { Stop, type Executor, type Settlement } from './executor.js'
+import { Link, type Greeting, type LinkOptions, type LinkOwner, type Welcome } from './link.js'
+import { Outbox } from './outbox.js'
+import { perform } from './perform.js'
+import { Pulse } from './pulse.js'
+import { fitted, handoverOf } from './result-item.js'
+import { Slots, type HeldRun } from './slots.js'
+import type { RunFacts, Tell } from './worker-events.js'
+
+export interface LesseeOptions extends LinkOptions {
+  /** Who this process is; the rest of the greeting changes with time. */
+  identity: Omit<Greeting, 'subs' | 'held'>
+  lanes: readonly Subscription[]
+  concurrency: number
+  executors: readonly Executor[]
+  tell: Tell
+  failed(error: ReproqError): void
+}
+
+const OUTBOX_COUNT = 5_000
+const OUTBOX_BYTES = 67_108_864
+/** With more than this on its way, results wait, so that a heartbeat is never far behind in the socket. */
+const BUSY_BYTES = 1_048_576
+const RETRY_MS = 1_000
+
+/** Holds leases over a link: takes runs, runs them, answers for them, and knows when it may no longer. */
+export class Lessee implements LinkOwner {
+  readonly #options: LesseeOptions
+  readonly #log: TaskLog
+  readonly #link: Link
+  readonly #pulse: Pulse
+  readonly #slots: Slots
+  readonly #outbox = new Outbox(OUTBOX_COUNT, OUTBOX_BYTES)
+  /** Runs that are to be given back when the link is open. */
+  readonly #returning = new Map<HeldRun, ReleaseReason>()
+  readonly changes = new Changes()
+  #accepted: number[] = []
+  #limits: Welcome['limits'] = { frame: 0, payload: 0, output: 0, window: 0, batch: 1 }
+  /** `hello` counts as version 1. */
+  #subsVersion = 1
+  #isPaused = false
+  #drainUntil: number | undefined
+  #flush: NodeJS.Immediate | undefined
+  #postponed: NodeJS.Timeout | undefined
+
+  constructor(options: LesseeOptions) {
+    this.#options = options
+    this.#log = options.log
+    this.#link = new Link(this, options)
+    this.#slots = new Slots(options.concurrency)
+    this.#pulse = new Pulse({
+      now: options.now,
+      beat: (n) => this.#send({ t: 'hb', n, held: this.#slots.handles() }),
+      lost: () => this.#lostTrust(),
+      regained: () => this.#regainedTrust(),
+    })
+  }
+
+  // ── its life ──
+
+  start(): void {
+    this.#link.start()
+  }
+
+  get isConnected(): boolean {
+    return this.#link.isOpen
+  }
+
+  /** Code is running, even if its lease is gone. */
+  get isBusy(): boolean {
+    return this.#slots.occupied > 0
+  }
+
+  /** The broker still counts something as ours. */
+  get isHolding(): boolean {
+    return this.#slots.size > 0
+  }
+
+  /** The longest grace that running code was promised. */
+  get longestGraceMs(): number {
+    return Math.max(0, ...this.#slots.all().map((held) => (held.state === 'running' ? held.assignment.cancel_grace_ms : 0)))
+  }
+
+  /** Takes no more runs and gives back what has not started. */
+  drain(ms: number): void {
+    if (this.#drainUntil !== undefined) return
+    this.#drainUntil = this.#options.now() + ms
+    this.#sendDrain()
+    for (const held of this.#slots.waiting()) this.#giveBack(held, 'shutdown')
+  }
+
+  /** Tells everything that runs to stop. */
+  stopRunning(stop: Stop): void {
+    for (const held of this.#slots.all()) if (held.state === 'running') held.stopping.abort(stop)
+  }
+
+  /** Says goodbye and waits for the broker to close, at most `ms`. */
+  async leave(reason: string, ms: number): Promise<void> {
+    this.#flushNow()
+    this.#send({ t: 'bye', reason })
+    await this.#link.leave(ms)
+    this.#rest()
+  }
+
+  #rest() {
+    this.#pulse.stop()
+    clearImmediate(this.#flush)
+    clearTimeout(this.#postponed)
+  }
+
+  // ── what the link says ──
+
+  greeting(): Greeting {
+    return { ...this.#options.identity, subs: this.#lanes(), held: this.#slots.held() }
+  }
+
+  welcomed(welcome: Welcome, helloSentAt: number, url: string): void {
+    this.#limits = welcome.limits
+    const refused = welcome.refused.map(({ queue }) => queue)
+    this.#options.tell('connected', { url, session: welcome.session, resumed: welcome.resumed, refused })
+    if (refused.length > 0) this.#log.error('The token does not cover all queues', { refused: refused.join(', ') })
+    const { cancelled, gone } = this.#slots.reconcile(welcome.verdicts)
+    for (const held of gone) this.#lose(held, 'another worker has it, or it is over')
+    for (const held of cancelled) this.#cancel(held, false)
+    this.#outbox.requeue()
+    this.#pulse.welcomed(helloSentAt, welcome.hb_ms, { leaseMs: welcome.lease_ms, safetyMs: welcome.safety_ms, reconnectMs: welcome.reconnect_ms })
+    if (this.#drainUntil !== undefined) this.#sendDrain()
+    this.#flushSoon()
+    this.changes.happened()
+  }
+
+  received(frame: Exclude<BrokerFrame, { t: 'welcome' }>): void {
+    switch (frame.t) {
+      case 'runs':
+        return this.#take(frame)
+      case 'cancel':
+        return this.#cancelAll(frame.items)
+      case 'hb_ack':
+        return this.#acknowledged(frame)
+      case 'result_ok':
+        return this.#confirmed(frame)
+      case 'result_no':
+        return this.#refused(frame)
+      case 'drain':
+        return this.#log.info('The broker is shutting down', { reason: frame.reason })
+      case 'error':
+        return // The link has logged it, and a close follows if it is fatal.
+    }
+  }
+
+  dropped(at: number, reason: string): void {
+    // What was accepted in vain is said again with the next hello.
+    this.#accepted = []
+    this.#pulse.dropped(at)
+    this.#options.tell('disconnected', { reason })
+    this.changes.happened()
+  }
+
+  failed(error: ReproqError): void {
+    this.#rest()
+    for (const held of this.#slots.all()) this.#lose(held, error.message)
+    this.#options.failed(error)
+    this.changes.happened()
+  }
+
+  // ── frames ──
+
+  #take({ items }: BrokerFrameOf['runs']) {
+    for (const item of items) {
+      const held = this.#slots.add(item)
+      this.#accepted.push(item.l)
+      if (this.#drainUntil !== undefined) this.#giveBack(held, 'shutdown')
+    }
+    this.#startNext()
+    this.#flushSoon()
+  }
+
+  #cancelAll(items: readonly Cancellation[]) {
+    for (const { l, mode } of items) {
+      const held = this.#slots.get(l)
+      if (held) this.#cancel(held, mode === 'hard')
+    }
+  }
+
+  #cancel(held: HeldRun, hard: boolean) {
+    held.cancelRequested = true
+    if (held.state === 'running') held.stopping.abort(new Stop('cancelled', hard))
+    if (held.state !== 'waiting') return
+    this.#slots.skip(held)
+    this.#report(held, { outcome: 'cancelled', error: { class: 'Cancelled', message: 'The run was cancelled before it started' } }, 0)
+  }
+
+  #acknowledged({ n, ok, lost, cancel }: BrokerFrameOf['hb_ack']) {
+    for (const l of lost) {
+      const held = this.#slots.get(l)
+      if (held) this.#lose(held, 'the broker no longer counts it as ours')
+    }
+    this.#pulse.acknowledged(n, ok)
+    this.#cancelAll(cancel)
+    this.#startNext()
+    this.changes.happened()
+  }
+
+  #confirmed({ items }: BrokerFrameOf['result_ok']) {
+    for (const { l, disp, code } of items) {
+      const held = this.#slots.get(l)
+      if (!held) continue
+      this.#forget(held)
+      if (code) this.#log.warn(`The output of run ${held.assignment.run} could not be kept`, { code })
+      this.#options.tell('run.confirmed', { ...factsOf(held), disposition: disp, code })
+    }
+    this.#roomAgain()
+  }
+
+  #refused({ items }: BrokerFrameOf['result_no']) {
+    for (const { l, code, retry_after_ms = RETRY_MS } of items) {
+      const held = this.#slots.get(l)
+      if (!held) continue
+      if (code === 'temporary') this.#outbox.postpone(held, this.#options.now() + retry_after_ms)
+      else this.#lose(held, code)
+    }
+    this.#wakePostponed()
+    this.#roomAgain()
+  }
+
+  // ── runs ──
+
+  #startNext() {
+    while (this.#pulse.check()) {
+      const held = this.#slots.startNext()
+      if (!held) return
+      void this.#run(held)
+    }
+  }
+
+  async #run(held: HeldRun) {
+    const startedAt = this.#options.now()
+    this.#options.tell('run.started', factsOf(held))
+    const settlement = await perform(held.assignment, held.stopping, this.#options.executors)
+    const wallMs = this.#options.now() - startedAt
+    this.#options.tell('run.settled', { ...factsOf(held), outcome: settlement.outcome, wallMs, error: settlement.error && `${settlement.error.class}: ${settlement.error.message}` })
+    if (this.#slots.ended(held)) this.#report(held, settlement, wallMs)
+    this.#startNext()
+    this.changes.happened()
+  }
+
+  #report(held: HeldRun, settlement: Settlement, wallMs: number) {
+    const handover = handoverOf(settlement, wallMs, held.stopping.signal.reason as Stop | undefined, held.cancelRequested)
+    if ('release' in handover) return this.#giveBack(held, handover.release)
+    this.#outbox.add(held, fitted(handover.report, this.#limits))
+    if (this.#outbox.isFull && !this.#isPaused) this.#pause(true)
+    this.#flushSoon()
+  }
+
+  #giveBack(held: HeldRun, reason: ReleaseReason) {
+    if (held.state === 'waiting') this.#slots.skip(held)
+    this.#returning.set(held, reason)
+    this.#flushSoon()
+  }
+
+  /** Not ours any more: code of it is killed, a result of it dropped. */
+  #lose(held: HeldRun, reason: string) {
+    if (held.state === 'running') held.stopping.abort(new Stop('lost_lease', true))
+    this.#forget(held)
+    this.#log.warn(`The lease of run ${held.assignment.run} is lost: ${reason}`)
+    this.#options.tell('lease.lost', { ...factsOf(held), reason })
+  }
+
+  #forget(held: HeldRun) {
+    this.#slots.remove(held)
+    this.#outbox.remove(held)
+    this.#returning.delete(held)
+  }
+
+  #lostTrust() {
+    const running = this.#slots.all().filter((held) => held.state === 'running')
+    this.#log.error('No broker has confirmed the leases in time; what runs is being stopped', { runs: running.length })
+    for (const held of running) held.stopping.abort(new Stop('lost_lease'))
+    this.#options.tell('trust.lost', { runs: running.length })
+  }
+
+  #regainedTrust() {
+    this.#options.tell('trust.regained')
+    this.#startNext()
+    this.#flushSoon()
+  }
+
+  // ── window ──
+
+  #lanes(): Subscription[] {
+    const closed = this.#isPaused || this.#drainUntil !== undefined
+    return this.#options.lanes.map(({ queues, window }) => ({ queues, window: closed ? 0 : window }))
+  }
+
+  #pause(paused: boolean) {
+    this.#isPaused = paused
+    this.#log.warn(paused ? 'Too many results wait to be confirmed; no new runs are taken' : 'There is room for new runs again')
+    this.#send({ t: 'subs', v: ++this.#subsVersion, items: this.#lanes() })
+  }
+
+  #roomAgain() {
+    if (this.#isPaused && this.#outbox.isRoomy) this.#pause(false)
+    this.changes.happened()
+  }
+
+  #sendDrain() {
+    this.#send({ t: 'drain', deadline_ms: Math.max(0, Math.round((this.#drainUntil ?? 0) - this.#options.now())) })
+  }
+
+  // ── sending ──
+
+  /** Everything of one turn of the event loop goes out together. */
+  #flushSoon() {
+    this.#flush ??= setImmediate(() => this.#flushNow())
+  }
+
+  #flushNow() {
+    clearImmediate(this.#flush)
+    this.#flush = undefined
+    const isTrusted = this.#pulse.check()
+    if (!this.#link.isOpen) return
+    if (this.#accepted.length > 0) this.#send({ t: 'accept', l: this.#accepted.splice(0) })
+    this.#sendReturning()
+    // Results made beyond the deadline wait until the broker says that the leases are still ours.
+    if (isTrusted) this.#sendResults()
+  }
+
+  /** A release has no answer. If it gets lost, the next heartbeat or hello no longer names the lease, which says the same. */
+  #sendReturning() {
+    if (this.#returning.size === 0) return
+    const items = [...this.#returning].map(([held, reason]) => ({ l: held.l, reason }))
+    if (!this.#send({ t: 'release', items })) return
+    for (const [held, reason] of [...this.#returning]) {
+      this.#forget(held)
+      this.#options.tell('run.released', { ...factsOf(held), reason })
+    }
+    this.changes.happened()
+  }
+
+  #sendResults() {
+    while (this.#link.bufferedBytes < BUSY_BYTES) {
+      const frame = this.#outbox.nextFrame({ items: this.#limits.batch, bytes: this.#limits.frame })
+      if (frame === undefined) return
+      this.#link.send(frame, () => this.#flushSoon())
+    }
+  }
+
+  #wakePostponed() {
+    clearTimeout(this.#postponed)
+    const next = this.#outbox.wakePostponed(this.#options.now())
+    if (next !== undefined) this.#postponed = setTimeout(() => this.#wakePostponed(), Math.max(1, next - this.#options.now()))
+    this.#flushSoon()
+  }
+
+  #send(frame: Exclude<WorkerFrame, { t: 'hello' } | { t: 'result' }>): boolean {
+    return this.#link.send(JSON.stringify(frame))
+  }
+}
+
+function factsOf({ assignment: { run, task, queue, attempt } }: HeldRun): RunFacts {
+  return { runId: run, task, queue, attempt }
+}

@@ -1,0 +1,130 @@
+import type { HeldLease, LeasedRun, Verdict } from '../../../protocol/src/index.js'
+import type { Assignment } from './executor.js'
+
+/**
+ * `waiting` (accepted, not started) → `running` → `done` (its result is not yet confirmed).
+ * `gone`: it is no longer ours (lost, finalized, given back), though its code may still be stopping.
+ */
+export type HeldState = 'waiting' | 'running' | 'done' | 'gone'
+
+/** A run this process holds a lease of. */
+export interface HeldRun {
+  readonly assignment: Assignment
+  /** Its signal is what the executor watches; the reason is a Stop. */
+  readonly stopping: AbortController
+  /** Name of the lease on the present link. */
+  l: number
+  state: HeldState
+  /** The broker asked to cancel it, which has to be answered with a result. */
+  cancelRequested: boolean
+}
+
+/** What the broker said of everything held when it welcomed this process again. */
+export interface Reconciled {
+  /** Still ours, and somebody asked to cancel it. */
+  cancelled: HeldRun[]
+  /** No longer ours. */
+  gone: HeldRun[]
+}
+
+/** Which runs this process holds and which of them run. Pure: no clock, no socket, no executor. */
+export class Slots {
+  readonly #concurrency: number
+  readonly #byHandle = new Map<number, HeldRun>()
+  /** First come, first started. */
+  readonly #waiting = new Set<HeldRun>()
+  #occupied = 0
+
+  constructor(concurrency: number) {
+    this.#concurrency = concurrency
+  }
+
+  /** Slots in use, also by code that is being stopped and whose lease is gone. */
+  get occupied(): number {
+    return this.#occupied
+  }
+
+  /** Leases held. */
+  get size(): number {
+    return this.#byHandle.size
+  }
+
+  get(l: number): HeldRun | undefined {
+    return this.#byHandle.get(l)
+  }
+
+  all(): HeldRun[] {
+    return [...this.#byHandle.values()]
+  }
+
+  waiting(): HeldRun[] {
+    return [...this.#waiting]
+  }
+
+  handles(): number[] {
+    return [...this.#byHandle.keys()]
+  }
+
+  /** For `hello`: everything still held, by its proof. */
+  held(): HeldLease[] {
+    return this.all().map(({ assignment: { run, lease }, state }) => ({ run, lease, state: state === 'done' ? 'done' : 'running' }))
+  }
+
+  add({ l, ...assignment }: LeasedRun): HeldRun {
+    const held: HeldRun = { assignment, stopping: new AbortController(), l, state: 'waiting', cancelRequested: false }
+    this.#byHandle.set(l, held)
+    this.#waiting.add(held)
+    return held
+  }
+
+  /** The next run to start, now running; undefined when none waits or no slot is free. */
+  startNext(): HeldRun | undefined {
+    if (this.#occupied >= this.#concurrency) return undefined
+    const [held] = this.#waiting
+    if (!held) return undefined
+    this.#waiting.delete(held)
+    held.state = 'running'
+    this.#occupied++
+    return held
+  }
+
+  /** Its code has ended: the slot is free. False: the lease was gone before, there is nothing to report. */
+  ended(held: HeldRun): boolean {
+    this.#occupied--
+    if (held.state === 'gone') return false
+    held.state = 'done'
+    return true
+  }
+
+  /** A waiting run that will not be started: what remains is to say so. */
+  skip(held: HeldRun): void {
+    this.#waiting.delete(held)
+    held.state = 'done'
+  }
+
+  /** No longer ours. Running code keeps its slot until it has ended. */
+  remove(held: HeldRun): void {
+    if (this.#byHandle.get(held.l) === held) this.#byHandle.delete(held.l)
+    this.#waiting.delete(held)
+    held.state = 'gone'
+  }
+
+  /** A new link: new handles. A lease the broker says nothing about is none. */
+  reconcile(verdicts: readonly Verdict[]): Reconciled {
+    const byLease = new Map(verdicts.map((verdict) => [verdict.lease, verdict]))
+    const before = this.all()
+    this.#byHandle.clear()
+    const reconciled: Reconciled = { cancelled: [], gone: [] }
+    for (const held of before) {
+      const { verdict, l } = byLease.get(held.assignment.lease) ?? { verdict: 'lost' as const }
+      if (l === undefined || verdict === 'lost' || verdict === 'finalized') reconciled.gone.push(held)
+      else {
+        held.l = l
+        this.#byHandle.set(l, held)
+        if (verdict === 'cancel') reconciled.cancelled.push(held)
+      }
+    }
+    for (const held of reconciled.gone) this.remove(held)
+    return reconciled
+  }
+}

@@ -1,0 +1,113 @@
+import type { Assignment, Executor, Settlement, Stop } from './executor.js'
+import { ScriptedBroker, type Conversation } from './scripted-broker.test.given.js'
+import { Worker, type WorkerEventMap, type WorkerOptions } from './worker.js'
+
+const BOUND_MS = 5_000
+
+/** One attempt that a test ends when it likes. */
+export interface Execution {
+  assignment: Assignment
+  signal: AbortSignal
+  /** Ends it. */
+  settle(settlement: Settlement): void
+  /** Why it was told to stop. */
+  readonly stop: Stop | undefined
+}
+
+/** Executes nothing: a test decides when and how attempts end. Stopped ones end as `cancelled` unless `ignoresStop`. */
+export class HandExecutor implements Executor {
+  readonly name = 'hand'
+  readonly executions: Execution[] = []
+  ignoresStop = false
+  stopped = 0
+  readonly #looks = new Set<() => void>()
+
+  serves(task: string): boolean {
+    return task !== 'nobodys'
+  }
+
+  execute(assignment: Assignment, signal: AbortSignal): Promise<Settlement> {
+    return new Promise((settle) => {
+      this.executions.push({
+        assignment,
+        signal,
+        settle,
+        get stop() {
+          return signal.reason as Stop | undefined
+        },
+      })
+      signal.addEventListener('abort', () => {
+        if (!this.ignoresStop) settle({ outcome: 'cancelled', error: { class: 'Cancelled', message: 'stopped' } })
+        for (const look of this.#looks) look()
+      })
+      for (const look of this.#looks) look()
+    })
+  }
+
+  async stop(): Promise<void> {
+    this.stopped++
+    for (const { settle } of this.executions) settle({ outcome: 'cancelled', error: { class: 'Cancelled', message: 'killed' } })
+  }
+
+  /** The n-th attempt, once it has started. */
+  async started(n: number): Promise<Execution> {
+    await this.#until(() => this.executions.length >= n, `attempt ${n} to start`)
+    return this.executions[n - 1] as Execution
+  }
+
+  async told(execution: Execution): Promise<Stop> {
+    await this.#until(() => execution.signal.aborted, 'an attempt to be told to stop')
+    return execution.stop as Stop
+  }
+
+  #until(isSo: () => boolean, what: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`Waited in vain for ${what}`)), BOUND_MS)
+      const look = () => {
+        if (!isSo()) return
+        clearTimeout(timer)
+        this.#looks.delete(look)
+        resolve()
+      }
+      this.#looks.add(look)
+      look()
+    })
+  }
+}
+
+const silent = { debug() {}, info() {}, warn() {}, error() {} }
+
+interface Test {
+  teardown(end: () => unknown): void
+}
+
+/** A worker that was welcomed by a scripted broker. */
+export async function given(t: Test, options: Partial<WorkerOptions> = {}, now?: () => number) {
+  const broker = await ScriptedBroker.start(t)
+  const executor = new HandExecutor()
+  const worker = new Worker({ url: broker.url, name: 'given', concurrency: 2, window: 4, executors: [executor], log: silent, drainMs: 4_000, ...options }, now)
+  t.teardown(() => worker.stop())
+  const arriving = broker.connection()
+  const starting = worker.start()
+  const link = await arriving
+  const hello = await link.greet()
+  await starting
+  return { broker, executor, worker, link, hello }
+}
+
+/** The next event of that name. */
+export function event<Name extends keyof WorkerEventMap>(worker: Worker, name: Name): Promise<WorkerEventMap[Name][0]> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`No event ${name}`)), BOUND_MS)
+    worker.once(name as 'connected', (data) => {
+      clearTimeout(timer)
+      resolve(data as WorkerEventMap[Name][0])
+    })
+  })
+}
+
+/** The worker says goodbye: the broker answers as it should. */
+export async function partsWith(link: Conversation): Promise<void> {
+  await link.expect('bye')
+  link.close(1000)
+}
