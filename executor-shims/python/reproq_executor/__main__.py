@@ -23,9 +23,9 @@ A Reproq worker starts this program; you rarely do. To try a task by hand, from 
 def main() -> int:
     options = _parse_arguments()
     channel = open_channel()
+    _prepare(options)
     # From here on a SIGTERM is an exception like any other, and has an envelope.
     signal.signal(signal.SIGTERM, _raise_terminated)
-    _prepare(options)
     answer = execute(lambda: _payload(options), options.result_id, options.attempt, options.task_path)
     signal.signal(signal.SIGTERM, _note_nothing)
     channel.send(answer)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
+import signal
 import sys
+from types import FrameType
+from typing import Optional
 
 # Private duplicates go above the numbers people and shells hand out.
 _FIRST_PRIVATE_FD = 64
+# How long a task may take to clean up when no worker is left that would kill it.
+_ABANDONED_SECONDS = 3
 
 
 class Channel:
-    """Carries one line to the worker."""
+    """Carries one line to the worker, and knows when the worker is gone."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
     def send(self, envelope: str) -> None:
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
         rest = memoryview((envelope + "\n").encode("ascii"))
         try:
             while rest:
@@ -25,6 +32,30 @@ class Channel:
             pass  # The worker is gone; nobody is left to tell.
         finally:
             os.close(self._fd)
+
+    def stop_when_abandoned(self) -> None:
+        """A worker that was killed cannot stop this process, and the run will be given to another: do not run on.
+
+        The kernel tells by SIGIO that the other end was closed. No thread waits for it: the task may want to fork.
+        """
+        signal.signal(signal.SIGIO, self._look)
+        fcntl.fcntl(self._fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) | os.O_ASYNC)
+        self._look()
+
+    def _look(self, _signum: int = 0, _frame: Optional[FrameType] = None) -> None:
+        poll = select.poll()
+        poll.register(self._fd, 0)
+        if not poll.poll(0):
+            return
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        # Its default action ends this process, whatever the task does about SIGTERM.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_ABANDONED_SECONDS)
+        if os.getpgid(0) == os.getpid():
+            os.killpg(0, signal.SIGTERM)
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def open_channel() -> Channel:
@@ -36,14 +67,19 @@ def open_channel() -> Channel:
     # Removed, so that a program the task starts does not take the channel for its own.
     offered = os.environ.pop("REPROQ_RESULT_FD", "")
     if offered.isdigit() and _is_open(int(offered)):
-        fd = _private_copy(int(offered))
-        os.close(int(offered))
-        # Line by line, as on a terminal: what was printed must survive a crash of the process.
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    else:
-        fd = _private_copy(1)
-        os.dup2(2, 1)
-    return Channel(fd)
+        return _offered_channel(int(offered))
+    channel = Channel(_private_copy(1))
+    os.dup2(2, 1)
+    return channel
+
+
+def _offered_channel(offered: int) -> Channel:
+    channel = Channel(_private_copy(offered))
+    os.close(offered)
+    channel.stop_when_abandoned()
+    # Line by line, as on a terminal: what was printed must survive a crash of the process.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    return channel
 
 
 def _private_copy(fd: int) -> int:

@@ -49,7 +49,8 @@ def _parse(payload: bytes) -> dict[str, Any]:
 
 
 def _arguments(spec: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    args, kwargs = spec.get("args") or [], spec.get("kwargs") or {}
+    args = [] if spec.get("args") is None else spec["args"]
+    kwargs = {} if spec.get("kwargs") is None else spec["kwargs"]
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise PayloadError("The payload's args must be an array and its kwargs an object")
     return args, kwargs

@@ -212,6 +212,12 @@ def grandchild_then_wait():
     time.sleep(600)
 
 
+def child_then_wait():
+    subprocess.Popen(["sleep", "600"])
+    print("waiting", flush=True)
+    time.sleep(600)
+
+
 def payload_file():
     path = sys.argv[sys.argv.index("--payload-file") + 1]
     return [path, oct(os.stat(path).st_mode & 0o777)]

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import type { Readable } from 'node:stream'
-import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Head, LogFeed, Tail } from './bounded-output.js'
 import { ENVELOPE_ROOM_BYTES, settle } from './envelope.js'
 import type { Assignment, Settlement, Stop } from './executor.js'
@@ -93,8 +93,6 @@ export class Attempt {
     const patience = new AbortController()
     await Promise.race([group.closed, sleep(this.#options.stdioGraceMs, undefined, { signal: patience.signal }).catch(() => {})])
     patience.abort()
-    // If this process was busy, the time was up before it had read what lay ready: one turn of the loop reads it.
-    await turn()
     for (const stream of group.child.stdio) stream?.destroy()
   }
 

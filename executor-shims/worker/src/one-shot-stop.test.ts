@@ -1,15 +1,20 @@
 import t from 'tap'
 import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Stop } from './executor.js'
 import { livingMembers } from './group-members.js'
-import { given, marked, withoutPython, type Given } from './one-shot.test.given.js'
+import { given, marked, python, pythonHome, withoutPython, type Given } from './one-shot.test.given.js'
+
+const linux = process.platform === 'linux' ? {} : { skip: 'reads /proc' }
 
 /** Starts a task that says "waiting" when it is ready to be stopped. */
 async function begin({ run, said }: Given, task: string, graceMs = 30_000) {
   const control = new AbortController()
   const settlement = run(task, [], control.signal, { cancel_grace_ms: graceMs })
-  await said('waiting')
+  await said('waiting\n')
   return { settlement, stop: (stop: unknown) => control.abort(stop) }
 }
 
@@ -103,22 +108,42 @@ t.test('the executor leads a group of its own', withoutPython, async (t) => {
   t.same(await livingMembers(group), [])
 })
 
-t.test('when the worker ends by an error of its own, its executors end too', { skip: process.platform !== 'linux' && 'reads /proc' }, async (t) => {
-  const script = `
-    import { OneShotExecutor } from ${JSON.stringify(import.meta.resolve('./one-shot.js'))}
-    const it = new OneShotExecutor({ name: 'x', command: ['sh', '-c', 'echo ready; exec sleep 600'], allow: ['*'], env: ['MARK'], onLog: () => { throw new Error('a bug') } })
-    void it.execute({ task: 'x', run: '1', attempt: 1, spec: '{}', cancel_grace_ms: 1000 }, new AbortController().signal)`
-  const mark = `MARK=${process.pid}-${Date.now()}`
-  const worker = spawn(process.execPath, ['--input-type=module', '-e', script], { env: { ...process.env, MARK: mark.slice(5) }, stdio: 'ignore' })
+t.test('when the worker ends by an error of its own, its executors end too', linux, async (t) => {
+  const { worker, mark } = startWorker({ command: ['sh', '-c', 'echo ready; exec sleep 600'] }, `throw new Error('a bug')`)
   const [code] = (await once(worker, 'exit')) as [number]
   t.equal(code, 1)
   await t.resolves(vanished(mark))
 })
 
+t.test('when the worker is killed, the Python executor and its children do not run on', { ...linux, ...withoutPython }, async (t) => {
+  for (const task of ['child_then_wait', 'ignore_sigterm']) {
+    const options = { command: [python, '-m', 'reproq_executor'], cwd: join(pythonHome, 'tests'), extraEnv: { PYTHONPATH: pythonHome } }
+    const { worker, mark } = startWorker(options, `if (text.endsWith('\\n')) console.log(text)`, task)
+    await once(worker.stdout, 'data')
+    t.ok(marked(mark).length > 1, 'it was running')
+    worker.kill('SIGKILL')
+    await t.resolves(vanished(mark), task)
+  }
+})
+
+/** A process that starts one attempt and does something when it hears from it. */
+function startWorker(options: object, onLog: string, task = 'x') {
+  const spec = { task_path: `fault_tasks.${task}`, args: [] }
+  const assignment = { task: 'x', run: '1', attempt: 1, spec: JSON.stringify(spec), cancel_grace_ms: 1_000 }
+  const script = `
+    import { OneShotExecutor } from ${JSON.stringify(import.meta.resolve('./one-shot.js'))}
+    const executor = new OneShotExecutor({ name: 'x', allow: ['*'], env: ['MARK'], ...${JSON.stringify(options)}, onLog: (assignment, stream, text) => { ${onLog} } })
+    void executor.execute(${JSON.stringify(assignment)}, new AbortController().signal)`
+  const id = randomUUID()
+  const worker = spawn(process.execPath, ['--input-type=module', '-e', script], { env: { ...process.env, MARK: id }, stdio: ['ignore', 'pipe', 'ignore'] })
+  return { worker, mark: `MARK=${id}` }
+}
+
+/** Within three times the three seconds an abandoned task has to clean up. */
 async function vanished(mark: string): Promise<void> {
-  for (let i = 0; i < 100; i++) {
+  for (let i = 0; i < 450; i++) {
     if (marked(mark).length === 0) return
-    await new Promise((resolve) => setTimeout(resolve, 20))
+    await sleep(20)
   }
   throw new Error(`still alive: ${marked(mark).join()}`)
 }

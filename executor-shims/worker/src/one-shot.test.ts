@@ -1,4 +1,5 @@
 import t from 'tap'
+import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -128,6 +129,14 @@ t.test('the Python executor answers on stdout when no channel is offered', witho
   t.same(await run('raw_write', [1, 'noise']), { outcome: 'ok', output: '"quiet"' })
   t.same(await run('child_prints'), { outcome: 'ok', output: '"quiet"' })
   t.equal(log.stderr, 'noisefrom a child\n')
+})
+
+t.test('the Python executor can be run by hand', withoutPython, async (t) => {
+  const byHand = (...args: string[]) => spawnSync('python3', ['-m', 'reproq_executor', ...args], { cwd: join(pythonHome, 'tests'), env: { ...process.env, PYTHONPATH: pythonHome }, encoding: 'utf8' })
+  t.match(byHand('--payload-json', '{"task_path":"fault_tasks.add","args":[1,2]}'), { status: 0, stdout: '{"ok":true,"return":3}\n' })
+  t.match(byHand('--payload-json', '{}', '--task-path', 'fault_tasks.environment', '--settings', 'shop.settings').stdout, '"DJANGO_SETTINGS_MODULE":"shop.settings"')
+  t.match(byHand('--payload-json', '{}'), { status: 1, stdout: /PayloadError/ })
+  t.match(byHand(), { status: 2, stdout: '', stderr: /To try a task by hand/ })
 })
 
 t.test('the environment of the worker stays with the worker', withoutPython, async (t) => {
