@@ -1,5 +1,5 @@
 import type { Problem } from '../../protocol/src/rest.js'
-import { BrokerUnavailable, BrokerUnreachable, problemError, type HttpProblem } from './errors.js'
+import { BrokerUnavailable, BrokerUnreachable, HttpProblem, problemError } from './errors.js'
 import { serverEvents, type ServerEvent } from './event-stream.js'
 import { attemptSignal, pause, pauseMs } from './patience.js'
 import type { Transport, WireAnswer } from './transport.js'
@@ -65,9 +65,9 @@ export class BrokerHttp {
       yield* serverEvents(this.#heard(answer, attempt.restart))
     } catch (error) {
       signal?.throwIfAborted()
-      throw error instanceof Error && 'status' in error ? error : this.#unreachable(error)
+      throw error instanceof HttpProblem ? error : this.#unreachable(error)
     } finally {
-      attempt.abort()
+      attempt.release()
     }
   }
 

@@ -46,9 +46,5 @@ export function attemptSignal(limitMs: number, outer?: AbortSignal) {
     },
     /** Forgets the timer and the caller's signal. */
     release,
-    abort: () => {
-      release()
-      controller.abort()
-    },
   }
 }
