@@ -1,45 +1,16 @@
-import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
-import { createRequire } from 'node:module'
-import { hostname } from 'node:os'
-import { CAPABILITIES, type Subscription } from '../../../protocol/src/index.js'
-import type { TaskLog } from '../../../sdk-ts/src/define-task.js'
 import { InvalidOption, type ReproqError } from '../../../sdk-ts/src/errors.js'
-import { Stop, type Executor } from './executor.js'
+import { Stop } from './executor.js'
 import { Lessee } from './lessee.js'
-import { warningsToStandardError } from './worker-log.js'
 import type { WorkerEventMap } from './worker-events.js'
+import { identityOf, settingsOf, type WorkerOptions, type WorkerSettings } from './worker-options.js'
 
 export { InProcessExecutor, type InProcessOptions } from './in-process.js'
 export { OneShotExecutor, type OneShotOptions } from './one-shot.js'
 export { Stop, type Assignment, type Executor, type Settlement, type StopReason } from './executor.js'
 export { WorkerRefused } from './worker-errors.js'
 export type { RunFacts, WorkerEventMap } from './worker-events.js'
-
-export interface WorkerOptions {
-  /** Broker: http(s) or ws(s). Or several of one Postgres; one at a time is used. */
-  url?: string
-  urls?: readonly string[]
-  token?: string
-  /** Default: ["default"]. */
-  queues?: readonly string[]
-  /** Instead of `queues`: sets of queues, each with its own number of leases. */
-  lanes?: readonly Subscription[]
-  /** Runs at the same time. Default: 10, or with `lanes` the sum of their windows. */
-  concurrency?: number
-  /** Leases held at the same time, those that wait for a slot included. Default: concurrency, and at most 4 more. */
-  window?: number
-  /** In order: the first that serves a task runs it. The worker stops them when it ends. */
-  executors: readonly Executor[]
-  /** Stable name for people. Default: host name and process id. */
-  name?: string
-  /** How long `drain` lets running code go on. Default: 30,000. */
-  drainMs?: number
-  /** `false`: give up when the first connection does not come about. Default: keep trying. */
-  retry?: boolean
-  /** Default: warnings and errors go to standard error. */
-  log?: TaskLog
-}
+export type { WorkerOptions } from './worker-options.js'
 
 /** Waits at the end: for code that was told to stop (beyond its grace), for results to be stored, for the broker's goodbye. */
 const STUBBORN_MS = 2_000
@@ -47,7 +18,6 @@ const CONFIRM_MS = 10_000
 const BYE_MS = 5_000
 /** Each of them when `stop` was called. */
 const HURRIED_MS = 1_000
-const MOST_LEASES = 10_000
 
 /**
  * Leases runs from a broker and has executors run them, until it is drained or stopped. Connects again by itself.
@@ -57,12 +27,11 @@ const MOST_LEASES = 10_000
  */
 export class Worker extends EventEmitter<WorkerEventMap> {
   readonly name: string
-  readonly #executors: readonly Executor[]
-  readonly #drainMs: number
-  readonly #log: TaskLog
+  readonly #settings: WorkerSettings
   readonly #lessee: Lessee
   readonly #hurry = new AbortController()
   #isStarted = false
+  #isWelcomed = false
   #isOver = false
   #failure: ReproqError | undefined
   #ending: Promise<void> | undefined
@@ -70,20 +39,11 @@ export class Worker extends EventEmitter<WorkerEventMap> {
   /** `now` is for tests: milliseconds of a monotonic clock. Throws InvalidOption. */
   constructor(options: WorkerOptions, now: () => number = () => performance.now()) {
     super()
-    this.#executors = options.executors
-    this.#drainMs = options.drainMs ?? 30_000
-    this.#log = options.log ?? warningsToStandardError
-    this.name = options.name ?? `${hostname()}-${process.pid}`
-    const { lanes, concurrency } = capacityOf(options)
+    this.#settings = settingsOf(options)
+    this.name = this.#settings.name
     this.#lessee = new Lessee({
-      urls: options.urls ?? (options.url === undefined ? [] : [options.url]),
-      token: options.token,
-      retry: options.retry ?? true,
-      identity: identityOf(this.name, concurrency),
-      lanes,
-      concurrency,
-      executors: options.executors,
-      log: this.#log,
+      ...this.#settings,
+      identity: identityOf(this.#settings),
       now,
       tell: (name, ...data) => this.#tell(name, data),
       failed: (error) => this.#failed(error),
@@ -97,6 +57,7 @@ export class Worker extends EventEmitter<WorkerEventMap> {
     this.#lessee.start()
     await this.#lessee.changes.until(() => this.#lessee.isConnected || this.#failure !== undefined || this.#ending !== undefined, FOREVER_MS)
     if (this.#failure) throw this.#failure
+    this.#isWelcomed = true
     return this
   }
 
@@ -125,13 +86,13 @@ export class Worker extends EventEmitter<WorkerEventMap> {
   async #end(): Promise<void> {
     const { changes } = this.#lessee
     const hurry = this.#hurry.signal
-    this.#lessee.drain(hurry.aborted ? 0 : this.#drainMs)
+    this.#lessee.drain(hurry.aborted ? 0 : this.#settings.drainMs)
     changes.happened()
-    await changes.until(() => !this.#lessee.isBusy, this.#drainMs, hurry)
+    await changes.until(() => !this.#lessee.isBusy, this.#settings.drainMs, hurry)
     await this.#stopRunning()
     const isConfirmed = () => !this.#lessee.isHolding
     if (!(await changes.until(isConfirmed, CONFIRM_MS, hurry)) && !(await changes.until(isConfirmed, HURRIED_MS))) {
-      this.#log.warn('The broker has not confirmed everything; what it does not know will be run again')
+      this.#settings.log.warn('The broker has not confirmed everything; what it does not know will be run again')
     }
     await this.#lessee.leave('drained', hurry.aborted ? HURRIED_MS : BYE_MS)
     await this.#over()
@@ -150,7 +111,8 @@ export class Worker extends EventEmitter<WorkerEventMap> {
 
   #failed(error: ReproqError) {
     this.#failure = error
-    this.#log.error(error.message, error.hint === undefined ? {} : { hint: error.hint })
+    // Before the first welcome `start` says it.
+    if (this.#isWelcomed) this.#settings.log.error(error.message, error.hint === undefined ? {} : { hint: error.hint })
     this.#tell('failed', [error])
     void this.#over()
   }
@@ -162,8 +124,8 @@ export class Worker extends EventEmitter<WorkerEventMap> {
   }
 
   async #stopExecutors(): Promise<void> {
-    for (const stopped of await Promise.allSettled(this.#executors.map((executor) => executor.stop()))) {
-      if (stopped.status === 'rejected') this.#log.error('An executor could not be stopped', { reason: String(stopped.reason) })
+    for (const stopped of await Promise.allSettled(this.#settings.executors.map((executor) => executor.stop()))) {
+      if (stopped.status === 'rejected') this.#settings.log.error('An executor could not be stopped', { reason: String(stopped.reason) })
     }
   }
 
@@ -173,43 +135,14 @@ export class Worker extends EventEmitter<WorkerEventMap> {
       // The typed emitter cannot follow a generic name.
       EventEmitter.prototype.emit.call(this, name, ...data)
     } catch (error) {
-      this.#log.error(`A listener for ${name} failed`, { reason: String(error) })
+      this.#settings.log.error(`A listener for ${name} failed`, { reason: String(error) })
     }
   }
 }
 
-/** A worker that has been started. Rejects as `start` does. */
-export function startWorker(options: WorkerOptions): Promise<Worker> {
+/** A worker that a broker has welcomed. Rejects as `start` does. */
+export function createWorker(options: WorkerOptions): Promise<Worker> {
   return new Worker(options).start()
 }
 
 const FOREVER_MS = Number.POSITIVE_INFINITY
-
-function capacityOf({ queues = ['default'], lanes, concurrency, window }: WorkerOptions): { lanes: readonly Subscription[]; concurrency: number } {
-  if (lanes) {
-    for (const lane of lanes) checkCount('window of a lane', lane.window)
-    const slots = concurrency ?? lanes.reduce((sum, lane) => sum + lane.window, 0)
-    return { lanes, concurrency: checkCount('concurrency', slots) }
-  }
-  const slots = checkCount('concurrency', concurrency ?? 10)
-  // A few in advance hide the round trip to the broker; each of them waits longer should this process die.
-  const leases = checkCount('window', window ?? Math.min(slots + Math.min(slots, 4), MOST_LEASES))
-  if (queues.length === 0) throw new InvalidOption('A worker needs at least one queue', 'leave queues out for "default"')
-  return { lanes: [{ queues: [...queues], window: leases }], concurrency: slots }
-}
-
-function checkCount(name: string, count: number): number {
-  if (Number.isInteger(count) && count >= 1 && count <= MOST_LEASES) return count
-  throw new InvalidOption(`The ${name} is ${count}`, `it takes a whole number from 1 to ${MOST_LEASES}`)
-}
-
-function identityOf(worker: string, concurrency: number) {
-  const sdk = { name: 'reproq', version: packageVersion(), lang: 'typescript' }
-  return { worker, instance: randomUUID(), sdk, caps: [...CAPABILITIES], host: hostname(), pid: process.pid, concurrency }
-}
-
-/** By the name of the package, because compiled code lies deeper than its source. */
-function packageVersion(): string {
-  const { version } = createRequire(import.meta.url)('reproq/package.json') as { version: string }
-  return version
-}

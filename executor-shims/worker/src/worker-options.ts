@@ -1,0 +1,104 @@
+import { randomUUID } from 'node:crypto'
+import { createRequire } from 'node:module'
+import { hostname } from 'node:os'
+import { CAPABILITIES, type Subscription } from '../../../protocol/src/index.js'
+import type { Task, TaskLog } from '../../../sdk-ts/src/define-task.js'
+import { InvalidOption } from '../../../sdk-ts/src/errors.js'
+import type { Executor } from './executor.js'
+import { InProcessExecutor } from './in-process.js'
+import { warningsToStandardError } from './worker-log.js'
+
+export interface WorkerOptions {
+  /** Broker: http(s) or ws(s). Default: the variable REPROQ_URL, else http://127.0.0.1:4700. */
+  url?: string
+  /** Several brokers of one Postgres, in place of `url`; one at a time is used. */
+  urls?: readonly string[]
+  /** Default: the variable REPROQ_TOKEN, else none. */
+  token?: string
+  /** Tasks to run in this process. */
+  tasks?: readonly Task[]
+  /** In order, after `tasks`: the first that serves a task runs it. The worker stops them when it ends. */
+  executors?: readonly Executor[]
+  /** Default: ["default"]. */
+  queues?: readonly string[]
+  /** In place of `queues`: sets of queues, each with the number of leases it may hold. */
+  lanes?: readonly Subscription[]
+  /** Runs at the same time. Default: 10, or with `lanes` the sum of their windows. */
+  concurrency?: number
+  /** Leases held at the same time, those that wait for a slot included. Default: concurrency, and at most 4 more. */
+  window?: number
+  /** Name for people, best a stable one. Default: host name and process id. */
+  name?: string
+  /** How long `drain` lets running code go on. Default: 30,000. */
+  drainMs?: number
+  /** `false`: give up when the first connection does not come about. Default: keep trying. */
+  retry?: boolean
+  /** Default: warnings and errors go to standard error. */
+  log?: TaskLog
+}
+
+/** The options with every default filled in. */
+export interface WorkerSettings {
+  urls: readonly string[]
+  token: string | undefined
+  executors: readonly Executor[]
+  lanes: readonly Subscription[]
+  concurrency: number
+  name: string
+  drainMs: number
+  retry: boolean
+  log: TaskLog
+}
+
+/** The protocol's own bound on windows. */
+const MOST_LEASES = 10_000
+
+/** Throws InvalidOption for what cannot work. */
+export function settingsOf(options: WorkerOptions): WorkerSettings {
+  const executors = [...(options.tasks ? [new InProcessExecutor(options.tasks)] : []), ...(options.executors ?? [])]
+  if (executors.length === 0) throw new InvalidOption('A worker without tasks and executors can run nothing', 'pass tasks: [...], or executors: [...]')
+  return {
+    urls: options.urls ?? [options.url ?? environment('REPROQ_URL') ?? 'http://127.0.0.1:4700'],
+    token: options.token ?? environment('REPROQ_TOKEN'),
+    executors,
+    ...capacityOf(options),
+    name: options.name ?? `${hostname()}-${process.pid}`,
+    drainMs: options.drainMs ?? 30_000,
+    retry: options.retry ?? true,
+    log: options.log ?? warningsToStandardError,
+  }
+}
+
+/** Who this process is, for `hello`. */
+export function identityOf({ name, concurrency }: WorkerSettings) {
+  const sdk = { name: 'reproq', version: packageVersion(), lang: 'typescript' }
+  return { worker: name, instance: randomUUID(), sdk, caps: [...CAPABILITIES], host: hostname(), pid: process.pid, concurrency }
+}
+
+function capacityOf({ queues = ['default'], lanes, concurrency, window }: WorkerOptions): Pick<WorkerSettings, 'lanes' | 'concurrency'> {
+  if (lanes) {
+    for (const lane of lanes) checkCount('window of a lane', lane.window)
+    const slots = concurrency ?? lanes.reduce((sum, lane) => sum + lane.window, 0)
+    return { lanes, concurrency: checkCount('concurrency', slots) }
+  }
+  if (queues.length === 0) throw new InvalidOption('A worker needs at least one queue', 'leave queues out for "default"')
+  const slots = checkCount('concurrency', concurrency ?? 10)
+  // A few in advance hide the round trip to the broker; each of them waits longer should this process die.
+  const leases = checkCount('window', window ?? Math.min(slots + Math.min(slots, 4), MOST_LEASES))
+  return { lanes: [{ queues: [...queues], window: leases }], concurrency: slots }
+}
+
+function checkCount(name: string, count: number): number {
+  if (Number.isInteger(count) && count >= 1 && count <= MOST_LEASES) return count
+  throw new InvalidOption(`The ${name} is ${count}`, `it takes a whole number from 1 to ${MOST_LEASES}`)
+}
+
+function environment(variable: string): string | undefined {
+  return process.env[variable] || undefined
+}
+
+/** By the name of the package, because compiled code lies deeper than its source. */
+function packageVersion(): string {
+  const { version } = createRequire(import.meta.url)('reproq/package.json') as { version: string }
+  return version
+}

@@ -1,0 +1,126 @@
+import { type Command, Option } from 'commander'
+import { BrokerUnreachable, InvalidOption } from '../../../sdk-ts/src/errors.js'
+import { Worker } from '../../../executor-shims/worker/src/worker.js'
+import { readDevState } from './dev-state.js'
+import { explain } from './explain.js'
+import { executorsOf, type ExecutorFlags } from './worker-executors.js'
+import { linesFor, type Lines } from './worker-lines.js'
+
+interface WorkerFlags extends ExecutorFlags {
+  url?: string[]
+  token?: string
+  queues: string[]
+  concurrency: number
+  window?: number
+  name?: string
+  drainMs: number
+  retry: boolean
+  json?: boolean
+  quiet?: boolean
+}
+
+const UNREACHABLE = 4
+const FORCED = 130
+
+/** `reproq worker`: leases runs from a broker. Exit codes: 0 drained, 1 failure, 4 no broker (with --no-retry), 130 forced. */
+export function registerWorker(program: Command): void {
+  program
+    .command('worker')
+    .description('Lease runs from a broker and run them: TypeScript tasks in this process, any other language in child processes.')
+    .addOption(new Option('--url <urls...>', 'the broker, or several of one database (default: the reproq dev of this folder)').env('REPROQ_URL').argParser(collectCommas))
+    .addOption(new Option('--token <token>', 'bearer token; better in the variable, where other users cannot see it').env('REPROQ_TOKEN'))
+    .addOption(new Option('--queues <names>', 'queues, separated by commas').env('REPROQ_QUEUES').argParser(commas).default(['default'], 'default'))
+    .addOption(new Option('--concurrency <n>', 'runs at the same time').env('REPROQ_CONCURRENCY').argParser(count('--concurrency')).default(10))
+    .addOption(new Option('--window <n>', 'runs leased at the same time (default: concurrency, and at most 4 more)').env('REPROQ_WINDOW').argParser(count('--window')))
+    .addOption(new Option('--tasks <pattern...>', 'modules whose tasks run in this process, such as "tasks/*.ts"').env('REPROQ_TASKS').argParser(collect))
+    .option('--python [interpreter]', 'run Python tasks; without a value: $VIRTUAL_ENV, ./.venv, ./venv, python3')
+    .option('--python-module <module>', 'the executor to run in it', 'reproq_executor')
+    .option('--executor <command>', 'run tasks with this program (CONTRACT.md), such as "node run.js"')
+    .addOption(new Option('--payload-mode <mode>', 'how an executor is given the payload').choices(['stdin', 'file']).default('stdin'))
+    .addOption(new Option('--allow-tasks <prefixes>', 'what executors may run: prefixes separated by commas, * for all (default: tasks., myapp.tasks.)').env('REPROQ_ALLOW_TASKS').argParser(collectCommas))
+    .addOption(new Option('--env <name>', 'a variable executors get to see; repeat it for more').argParser(collect))
+    .addOption(new Option('--name <name>', 'what this worker is called (default: host name and process id)').env('REPROQ_WORKER_NAME'))
+    .addOption(new Option('--drain-ms <ms>', 'after Ctrl-C, how long running code may go on').argParser(count('--drain-ms')).default(30_000))
+    .option('--no-retry', 'end with exit code 4 when no broker answers at the start')
+    .option('--json', 'JSON lines instead of text')
+    .option('--quiet', 'only warnings and errors')
+    .addHelpText('after', "\nExamples:\n  reproq worker --queues mail,reports --tasks 'tasks/*.ts'\n  reproq worker --url https://broker.example.com --python --allow-tasks shop.tasks. --env DATABASE_URL")
+    .action(work)
+}
+
+async function work(flags: WorkerFlags): Promise<void> {
+  const lines = linesFor(flags)
+  const dev = readDevState()
+  const urls = flags.url ?? (dev ? [dev.url] : undefined)
+  const token = flags.token ?? dev?.token
+  const { executors, described } = await executorsOf(flags, lines.output)
+  const worker = new Worker({
+    ...(urls && { urls }),
+    ...(token !== undefined && { token }),
+    queues: flags.queues,
+    concurrency: flags.concurrency,
+    ...(flags.window !== undefined && { window: flags.window }),
+    executors,
+    ...(flags.name !== undefined && { name: flags.name }),
+    drainMs: flags.drainMs,
+    retry: flags.retry,
+    log: lines.log,
+  })
+  lines.follow(worker)
+  stopOnSignals(worker, lines)
+  await run(worker, () => lines.banner({ name: worker.name, queues: flags.queues, concurrency: flags.concurrency, executors: described }))
+}
+
+/** Ends the process: a handler that was given up must not keep it alive. */
+async function run(worker: Worker, banner: () => void): Promise<never> {
+  try {
+    await worker.start()
+    banner()
+  } catch (error) {
+    process.stderr.write(explain(error))
+    process.exit(error instanceof BrokerUnreachable ? UNREACHABLE : 1)
+  }
+  // Why it was refused later is in its log.
+  await worker.closed().catch(() => (process.exitCode = 1))
+  process.exit()
+}
+
+/** The first Ctrl-C or SIGTERM drains, the second kills what runs and gives it back, the third does not even do that. */
+function stopOnSignals(worker: Worker, { log }: Lines): void {
+  let signals = 0
+  const stop = () => {
+    signals++
+    if (signals === 1) {
+      log.info('Finishing what runs; Ctrl-C again to kill it')
+      void worker.drain()
+    } else if (signals === 2) {
+      log.warn('Stopping by force')
+      process.exitCode = FORCED
+      void worker.stop()
+    } else process.exit(FORCED)
+  }
+  process.on('SIGINT', stop)
+  process.on('SIGTERM', stop)
+  // Started by `reproq dev`: when that is gone, so is the broker.
+  if (process.connected) process.once('disconnect', () => void worker.stop())
+}
+
+function commas(text: string): string[] {
+  return text.split(',').map((item) => item.trim()).filter((item) => item !== '')
+}
+
+function collect(text: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), text]
+}
+
+function collectCommas(text: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), ...commas(text)]
+}
+
+function count(flag: string) {
+  return (text: string): number => {
+    const value = Number(text)
+    if (text.trim() !== '' && Number.isInteger(value) && value >= 0) return value
+    throw new InvalidOption(`${flag} is "${text}"`, 'it takes a whole number')
+  }
+}
