@@ -42,7 +42,7 @@ function install() {
   process.stderr.write('installing dependencies (once) … ')
   // Install scripts are never run: some machines forbid them, so nothing may depend on one. The two --include are for
   // NODE_ENV=production, under which npm would leave the compiler out.
-  const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error', '--include=dev', '--include=optional']
+  const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error', '--no-update-notifier', '--include=dev', '--include=optional']
   const { status, stdout, stderr, error } = runNpm(args)
   if (status === 0) return process.stderr.write(`done in ${((performance.now() - started) / 1000).toFixed(1)} s\n`)
   console.error(`failed\n\n${stdout ?? ''}${stderr ?? ''}${error?.message ?? ''}\n\nnpm ${args.join(' ')} did not succeed. Is the network reachable?`)

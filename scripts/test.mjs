@@ -118,10 +118,11 @@ function count(point, within, report) {
 
 function describe({ diag }, name) {
   const { source, diff, at, compare, ...rest } = diag ?? {}
+  if (!rest.tapCaught) delete rest.stack // An assertion's stack says no more than its place.
   console.log(`\nnot ok  ${name}`)
   if (at) console.log(`  at ${at.fileName}:${at.lineNumber}:${at.columnNumber}`)
   for (const text of [source, diff]) if (text) console.log(indent(text))
-  if (!diff && Object.keys(rest).length > 0) console.log(indent(JSON.stringify(rest, null, 2)))
+  if (!diff && Object.keys(rest).length > 0) console.log(indent(JSON.stringify(rest, null, 2).slice(0, 2_000)))
 }
 
 function indent(text) {

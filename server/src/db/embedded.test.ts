@@ -121,6 +121,7 @@ t.test('reach is decided by every folder on the way', async (t) => {
   const folder = newFolder(t)
   const inner = join(folder, 'inner')
   mkdirSync(inner)
+  chmodSync(inner, 0o755)
   const owner = statSync(folder)
   const stranger = { uid: owner.uid + 4321, gid: owner.gid + 4321, name: 'stranger' }
   chmodSync(folder, 0o711)
