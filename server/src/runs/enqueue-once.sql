@@ -1,7 +1,7 @@
 -- As enqueue.sql, when some runs have an idempotency key: $9 is the key's digest[] (null: none), each at most once per call.
 -- An existing key answers with its run and deduplicated = true.
 WITH input AS MATERIALIZED (
-  SELECT nextval(pg_get_serial_sequence('task_runs', 'result_id')) AS result_id, to_timestamp(i.run_after_ms / 1000.0) AS run_after, i.*
+  SELECT nextval((SELECT pg_get_serial_sequence('task_runs', 'result_id')::regclass)) AS result_id, to_timestamp(i.run_after_ms / 1000.0) AS run_after, i.*
     FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::float8[], $7::int[], $8::int[], $9::bytea[])
          WITH ORDINALITY AS i (task_path, queue_name, priority, spec, spec_hash, run_after_ms, max_attempts, timeout_seconds, key_hash, ordinal)
 ), key AS (

@@ -2,7 +2,7 @@
 -- $1 task_path[] $2 queue[] $3 priority[] $4 spec (json text)[] $5 spec_hash[] $6 run_after (ms since epoch, or null)[]
 -- $7 max_attempts[] $8 timeout_seconds[]
 WITH input AS MATERIALIZED (
-  SELECT nextval(pg_get_serial_sequence('task_runs', 'result_id')) AS result_id, to_timestamp(i.run_after_ms / 1000.0) AS run_after, i.*
+  SELECT nextval((SELECT pg_get_serial_sequence('task_runs', 'result_id')::regclass)) AS result_id, to_timestamp(i.run_after_ms / 1000.0) AS run_after, i.*
     FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::float8[], $7::int[], $8::int[])
          WITH ORDINALITY AS i (task_path, queue_name, priority, spec, spec_hash, run_after_ms, max_attempts, timeout_seconds, ordinal)
 ), run AS (
