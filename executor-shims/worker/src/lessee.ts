@@ -264,7 +264,7 @@ export class Lessee implements LinkOwner {
 
   /** Not ours any more: code of it is killed, a result of it dropped. */
   #lose(held: HeldRun, reason: string) {
-    if (held.state === 'running') held.stopping.abort(new Stop('lost_lease', true))
+    held.stopping.abort(new Stop('lost_lease', true))
     this.#forget(held)
     this.#log.warn(`The lease of run ${held.assignment.run} is lost: ${reason}`)
     this.#options.tell('lease.lost', { ...factsOf(held), reason })

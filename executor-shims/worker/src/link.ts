@@ -180,7 +180,7 @@ export class Link {
 
   #hangUp(code: number, reason: string) {
     if (this.#phase === 'open') this.#drop(reason)
-    this.#phase = 'closing'
+    else this.#phase = 'closing'
     this.#socket?.close(code, reason)
     clearTimeout(this.#timer)
     this.#timer = setTimeout(() => this.#socket?.terminate(), CLOSE_MS)
@@ -202,6 +202,7 @@ export class Link {
   }
 
   #drop(reason: string) {
+    this.#phase = 'closing'
     const now = this.#options.now()
     if (now - this.#openedAt >= PROVEN_MS) this.#attempt = 0
     this.#owner.dropped(now, reason)

@@ -7,7 +7,10 @@ import { parseWorkerFrame, SUBPROTOCOL, type BrokerFrame, type LeasedRun, type V
 /** Longer than anything here takes; a test that waits this long has failed. */
 const BOUND_MS = 5_000
 
-export const TERMS = { hb_ms: 50, lease_ms: 300, safety_ms: 50, reconnect_ms: 200 }
+/** Heartbeats are quick, and no deadline passes while a test reconnects. */
+export const TERMS = { hb_ms: 50, lease_ms: 30_000, safety_ms: 50, reconnect_ms: 30_000 }
+/** For tests of the deadline itself. */
+export const SHORT_TERMS = { hb_ms: 50, lease_ms: 500, safety_ms: 50, reconnect_ms: 200 }
 export const LIMITS = { frame: 65_536, payload: 32_768, output: 16_384, window: 100, batch: 10 }
 
 /** One connection of a worker, as the broker of the test sees it. Heartbeats are answered aside unless told otherwise. */
@@ -121,6 +124,7 @@ export class Conversation {
 export class ScriptedBroker {
   readonly url: string
   readonly #server: ReturnType<typeof createServer>
+  readonly #all = new Set<Conversation>()
   readonly #arrived: Conversation[] = []
   readonly #waiting: ((conversation: Conversation) => void)[] = []
   /** Answers the next upgrades with these instead; when it is empty they are accepted. */
@@ -149,13 +153,15 @@ export class ScriptedBroker {
     return broker
   }
 
+  /** Takes no more connections, and cuts those there are. */
   stop(): void {
     this.#server.close()
     this.#server.closeAllConnections()
-    for (const conversation of this.#arrived) conversation.cut()
+    for (const conversation of this.#all) conversation.cut()
   }
 
   #arrive(conversation: Conversation) {
+    this.#all.add(conversation)
     const next = this.#waiting.shift()
     if (next) next(conversation)
     else this.#arrived.push(conversation)

@@ -1,5 +1,5 @@
 import type { Assignment, Executor, Settlement, Stop } from './executor.js'
-import { ScriptedBroker, type Conversation } from './scripted-broker.test.given.js'
+import { ScriptedBroker, TERMS, type Conversation } from './scripted-broker.test.given.js'
 import { Worker, type WorkerEventMap, type WorkerOptions } from './worker.js'
 
 const BOUND_MS = 5_000
@@ -75,22 +75,26 @@ export class HandExecutor implements Executor {
   }
 }
 
-const silent = { debug() {}, info() {}, warn() {}, error() {} }
+export const silent = { debug() {}, info() {}, warn() {}, error() {} }
 
 interface Test {
   teardown(end: () => unknown): void
 }
 
 /** A worker that was welcomed by a scripted broker. */
-export async function given(t: Test, options: Partial<WorkerOptions> = {}, now?: () => number) {
+export async function given(t: Test, options: Partial<WorkerOptions> = {}, { terms = TERMS, now }: { terms?: typeof TERMS; now?: () => number } = {}) {
   const broker = await ScriptedBroker.start(t)
   const executor = new HandExecutor()
   const worker = new Worker({ url: broker.url, name: 'given', concurrency: 2, window: 4, executors: [executor], log: silent, drainMs: 4_000, ...options }, now)
-  t.teardown(() => worker.stop())
+  t.teardown(() => {
+    // Nobody will say goodbye to it.
+    broker.stop()
+    return worker.stop()
+  })
   const arriving = broker.connection()
   const starting = worker.start()
   const link = await arriving
-  const hello = await link.greet()
+  const hello = await link.greet(terms)
   await starting
   return { broker, executor, worker, link, hello }
 }

@@ -90,7 +90,7 @@ export class Worker extends EventEmitter<WorkerEventMap> {
     changes.happened()
     await changes.until(() => !this.#lessee.isBusy, this.#settings.drainMs, hurry)
     await this.#stopRunning()
-    const isConfirmed = () => !this.#lessee.isHolding
+    const isConfirmed = () => !this.#lessee.isHolding || (hurry.aborted && !this.#lessee.isConnected)
     if (!(await changes.until(isConfirmed, CONFIRM_MS, hurry)) && !(await changes.until(isConfirmed, HURRIED_MS))) {
       this.#settings.log.warn('The broker has not confirmed everything; what it does not know will be run again')
     }
