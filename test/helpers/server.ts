@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
+import { rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
-import { startEmbedded } from '../../server/src/db/embedded.js'
+import { startEmbedded, type Embedded } from '../../server/src/db/embedded.js'
 import { alive } from '../../server/src/db/embedded/process.js'
 
 export const TEST_DATABASE_PREFIX = 'reproq_test_'
@@ -17,7 +18,13 @@ export async function startTestServer(): Promise<{ url: string; stop(): Promise<
   const key = createHash('sha256').update(`${checkout} ${process.getuid?.()}`).digest('hex').slice(0, 12)
   const server = await startEmbedded({ dataDir: join(tmpdir(), `reproq-test-${key}`, 'pg18'), settings })
   await dropAbandoned(server.url)
-  return server
+  return { url: server.url, stop: () => stop(server) }
+}
+
+/** A person's next run starts sooner from the folder of this one; in CI there is no next run. */
+async function stop(server: Embedded): Promise<void> {
+  await server.stop()
+  if (process.env.CI) rmSync(dirname(server.dataDir), { recursive: true })
 }
 
 /** Databases of test processes that were killed before they could drop them. */
