@@ -7,7 +7,7 @@ import { ERROR_CODES, REFUSAL_CODES, RELEASE_REASONS } from './codes.js'
  */
 const literals = <const Values extends string[]>(values: readonly [...Values]) => Type.Enum(values)
 const frame = <const Name extends string, const Fields extends TProperties>(t: Name, fields: Fields) =>
-  Type.Object({ t: Type.Literal(t), ...fields }, { $id: `https://reproq.dev/schemas/frame/${t}.json`, title: t })
+  Type.Object({ t: Type.Literal(t), ...fields }, { title: t })
 
 const Ms = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'milliseconds' })
 const Name = Type.String({ minLength: 1, maxLength: 255 })

@@ -12,7 +12,7 @@ export function specHash(text: string): string {
 
 /** The canonical form of valid JSON text. A lone surrogate has none (Python refuses it too) and throws. */
 export function canonicalJson(text: string): string {
-  if (!isWellFormed(text)) throw loneSurrogate()
+  if (!text.isWellFormed()) throw loneSurrogate()
   return new Canonical(text).value()
 }
 
@@ -85,7 +85,7 @@ class Canonical {
 function canonicalString(literal: string): string {
   if (!literal.includes('\\')) return literal
   const value = stringValue(literal)
-  if (!isWellFormed(value)) throw loneSurrogate()
+  if (!value.isWellFormed()) throw loneSurrogate()
   return JSON.stringify(value)
 }
 
@@ -135,10 +135,5 @@ function byCodePoint(a: string, b: string): number {
 }
 
 const rank = (unit: number) => (unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit)
-
-/** Whether every surrogate stands in a pair. In every Node.js we run on, not yet in the compiler's library. */
-function isWellFormed(text: string): boolean {
-  return (text as unknown as { isWellFormed(): boolean }).isWellFormed()
-}
 
 const loneSurrogate = () => new SyntaxError('JSON text with a lone surrogate has no canonical form')
