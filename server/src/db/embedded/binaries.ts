@@ -5,7 +5,7 @@ import { basename, dirname, join } from 'node:path'
 import type { Account } from './account.js'
 import { EmbeddedError, WAYS_OUT } from './error.js'
 import { cacheFolder } from './place.js'
-import { serverEnvironment } from './spawn.js'
+import { asServer } from './spawn.js'
 
 export interface Binaries {
   /** The folder of initdb, pg_ctl and postgres. */
@@ -71,12 +71,7 @@ function repairLinks(root: string): void {
 /** Runs the real thing as the real user: that alone shows reach, permissions, links and C library at once. */
 function probe(root: string, account: Account | undefined): { version?: string; problem?: string } {
   const postgres = join(binFolder(root), 'postgres')
-  const { status, stdout, stderr, error } = spawnSync(postgres, ['--version'], {
-    encoding: 'utf8',
-    cwd: '/',
-    env: serverEnvironment(),
-    ...(account && { uid: account.uid, gid: account.gid }),
-  })
+  const { status, stdout, stderr, error } = spawnSync(postgres, ['--version'], { ...asServer(account), encoding: 'utf8' })
   const version = /PostgreSQL\) (\S+)/.exec(stdout ?? '')?.[1]
   if (status === 0 && version !== undefined) return { version }
   return { problem: error?.message ?? (stderr.trim() || `exit code ${status}`) }

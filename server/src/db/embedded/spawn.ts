@@ -1,12 +1,6 @@
 import { spawn } from 'node:child_process'
 import type { Account } from './account.js'
 
-/** Only what a server needs: no PG* variable or locale of the caller reaches it, and its messages stay in English. */
-export function serverEnvironment(): NodeJS.ProcessEnv {
-  const { PATH, SystemRoot, TEMP } = process.env
-  return { LC_ALL: 'C', ...(PATH && { PATH }), ...(SystemRoot && { SystemRoot }), ...(TEMP && { TEMP }) }
-}
-
 /** Options that every program of the server is started with. The caller's folder may be closed to the account. */
 export function asServer(account: Account | undefined) {
   return {
@@ -15,6 +9,12 @@ export function asServer(account: Account | undefined) {
     windowsHide: true,
     ...(account && { uid: account.uid, gid: account.gid }),
   }
+}
+
+/** Only what a server needs: no PG* variable or locale of the caller reaches it, and its messages stay in English. */
+function serverEnvironment(): NodeJS.ProcessEnv {
+  const { PATH, SystemRoot, TEMP } = process.env
+  return { LC_ALL: 'C', ...(PATH && { PATH }), ...(SystemRoot && { SystemRoot }), ...(TEMP && { TEMP }) }
 }
 
 export interface Finished {
