@@ -1,13 +1,14 @@
 import type { BrokerFrame, BrokerFrameOf, Cancellation, ReleaseReason, Subscription, WorkerFrame } from '../../../protocol/src/index.js'
 import type { TaskLog } from '../../../sdk-ts/src/define-task.js'
 import type { ReproqError } from '../../../sdk-ts/src/reproq-error.js'
+import { Answers } from './answers.js'
 import { Changes } from './changes.js'
 import { Stop, type Executor, type Settlement } from './executor.js'
+import { Intake } from './intake.js'
 import { Link, type Greeting, type LinkOptions, type LinkOwner, type Welcome } from './link.js'
-import { Outbox } from './outbox.js'
 import { perform } from './perform.js'
 import { Pulse } from './pulse.js'
-import { fitted, handoverOf } from './result-item.js'
+import { handoverOf } from './result-item.js'
 import { Slots, type HeldRun } from './slots.js'
 import type { RunFacts, Tell } from './worker-events.js'
 
@@ -21,10 +22,8 @@ export interface LesseeOptions extends LinkOptions {
   failed(error: ReproqError): void
 }
 
-const OUTBOX_COUNT = 5_000
-const OUTBOX_BYTES = 67_108_864
-/** With more than this on its way, results wait, so that a heartbeat is never far behind in the socket. */
-const BUSY_BYTES = 1_048_576
+type Disposition = BrokerFrameOf['result_ok']['items'][number]['disp']
+
 const RETRY_MS = 1_000
 
 /** Holds leases over a link: takes runs, runs them, answers for them, and knows when it may no longer. */
@@ -34,18 +33,10 @@ export class Lessee implements LinkOwner {
   readonly #link: Link
   readonly #pulse: Pulse
   readonly #slots: Slots
-  readonly #outbox = new Outbox(OUTBOX_COUNT, OUTBOX_BYTES)
-  /** Runs that are to be given back when the link is open. */
-  readonly #returning = new Map<HeldRun, ReleaseReason>()
+  readonly #answers: Answers
+  readonly #intake: Intake
+  /** Told of everything that may end a wait. */
   readonly changes = new Changes()
-  #accepted: number[] = []
-  #limits: Welcome['limits'] = { frame: 0, payload: 0, output: 0, window: 0, batch: 1 }
-  /** `hello` counts as version 1. */
-  #subsVersion = 1
-  #isPaused = false
-  #drainUntil: number | undefined
-  #flush: NodeJS.Immediate | undefined
-  #postponed: NodeJS.Timeout | undefined
 
   constructor(options: LesseeOptions) {
     this.#options = options
@@ -57,6 +48,13 @@ export class Lessee implements LinkOwner {
       beat: (n) => this.#send({ t: 'hb', n, held: this.#slots.handles() }),
       lost: () => this.#lostTrust(),
       regained: () => this.#regainedTrust(),
+    })
+    this.#intake = new Intake({ lanes: options.lanes, now: options.now, send: (frame) => this.#send(frame) })
+    this.#answers = new Answers({
+      link: this.#link,
+      now: options.now,
+      trusted: () => this.#pulse.check(),
+      returned: (held, reason) => this.#returned(held, reason),
     })
   }
 
@@ -87,9 +85,7 @@ export class Lessee implements LinkOwner {
 
   /** Takes no more runs and gives back what has not started. */
   drain(ms: number): void {
-    if (this.#drainUntil !== undefined) return
-    this.#drainUntil = this.#options.now() + ms
-    this.#sendDrain()
+    this.#intake.drain(ms)
     for (const held of this.#slots.waiting()) this.#giveBack(held, 'shutdown')
   }
 
@@ -100,7 +96,7 @@ export class Lessee implements LinkOwner {
 
   /** Says goodbye and waits for the broker to close, at most `ms`. */
   async leave(reason: string, ms: number): Promise<void> {
-    this.#flushNow()
+    this.#answers.flush()
     this.#send({ t: 'bye', reason })
     await this.#link.leave(ms)
     this.#rest()
@@ -108,28 +104,26 @@ export class Lessee implements LinkOwner {
 
   #rest() {
     this.#pulse.stop()
-    clearImmediate(this.#flush)
-    clearTimeout(this.#postponed)
+    this.#answers.stop()
   }
 
   // ── what the link says ──
 
   greeting(): Greeting {
-    return { ...this.#options.identity, subs: this.#lanes(), held: this.#slots.held() }
+    return { ...this.#options.identity, subs: this.#intake.lanes(), held: this.#slots.held() }
   }
 
   welcomed(welcome: Welcome, helloSentAt: number, url: string): void {
-    this.#limits = welcome.limits
     const refused = welcome.refused.map(({ queue }) => queue)
     this.#options.tell('connected', { url, session: welcome.session, resumed: welcome.resumed, refused })
     if (refused.length > 0) this.#log.error('The token does not cover all queues', { refused: refused.join(', ') })
-    const { cancelled, gone } = this.#slots.reconcile(welcome.verdicts)
+    const { cancelled, confirmed, gone } = this.#slots.reconcile(welcome.verdicts)
+    for (const held of confirmed) this.#confirm(held, 'finalized')
     for (const held of gone) this.#lose(held, 'another worker has it, or it is over')
     for (const held of cancelled) this.#cancel(held, false)
-    this.#outbox.requeue()
+    this.#answers.welcomed(welcome.limits)
     this.#pulse.welcomed(helloSentAt, welcome.hb_ms, { leaseMs: welcome.lease_ms, safetyMs: welcome.safety_ms, reconnectMs: welcome.reconnect_ms })
-    if (this.#drainUntil !== undefined) this.#sendDrain()
-    this.#flushSoon()
+    this.#intake.welcomed()
     this.changes.happened()
   }
 
@@ -153,8 +147,7 @@ export class Lessee implements LinkOwner {
   }
 
   dropped(at: number, reason: string): void {
-    // What was accepted in vain is said again with the next hello.
-    this.#accepted = []
+    this.#answers.dropped()
     this.#pulse.dropped(at)
     this.#options.tell('disconnected', { reason })
     this.changes.happened()
@@ -172,11 +165,10 @@ export class Lessee implements LinkOwner {
   #take({ items }: BrokerFrameOf['runs']) {
     for (const item of items) {
       const held = this.#slots.add(item)
-      this.#accepted.push(item.l)
-      if (this.#drainUntil !== undefined) this.#giveBack(held, 'shutdown')
+      this.#answers.accept(item.l)
+      if (this.#intake.isDraining) this.#giveBack(held, 'shutdown')
     }
     this.#startNext()
-    this.#flushSoon()
   }
 
   #cancelAll(items: readonly Cancellation[]) {
@@ -208,23 +200,25 @@ export class Lessee implements LinkOwner {
   #confirmed({ items }: BrokerFrameOf['result_ok']) {
     for (const { l, disp, code } of items) {
       const held = this.#slots.get(l)
-      if (!held) continue
-      this.#forget(held)
-      if (code) this.#log.warn(`The output of run ${held.assignment.run} could not be kept`, { code })
-      this.#options.tell('run.confirmed', { ...factsOf(held), disposition: disp, code })
+      if (held) this.#confirm(held, disp, code)
     }
-    this.#roomAgain()
+    this.#adjustIntake()
+  }
+
+  #confirm(held: HeldRun, disposition: Disposition, code?: string) {
+    this.#forget(held)
+    if (code) this.#log.warn(`The output of run ${held.assignment.run} could not be kept`, { code })
+    this.#options.tell('run.confirmed', { ...factsOf(held), disposition, code })
   }
 
   #refused({ items }: BrokerFrameOf['result_no']) {
     for (const { l, code, retry_after_ms = RETRY_MS } of items) {
       const held = this.#slots.get(l)
       if (!held) continue
-      if (code === 'temporary') this.#outbox.postpone(held, this.#options.now() + retry_after_ms)
+      if (code === 'temporary') this.#answers.postpone(held, retry_after_ms)
       else this.#lose(held, code)
     }
-    this.#wakePostponed()
-    this.#roomAgain()
+    this.#adjustIntake()
   }
 
   // ── runs ──
@@ -251,15 +245,19 @@ export class Lessee implements LinkOwner {
   #report(held: HeldRun, settlement: Settlement, wallMs: number) {
     const handover = handoverOf(settlement, wallMs, held.stopping.signal.reason as Stop | undefined, held.cancelRequested)
     if ('release' in handover) return this.#giveBack(held, handover.release)
-    this.#outbox.add(held, fitted(handover.report, this.#limits))
-    if (this.#outbox.isFull && !this.#isPaused) this.#pause(true)
-    this.#flushSoon()
+    this.#answers.report(held, handover.report)
+    this.#adjustIntake()
   }
 
   #giveBack(held: HeldRun, reason: ReleaseReason) {
     if (held.state === 'waiting') this.#slots.skip(held)
-    this.#returning.set(held, reason)
-    this.#flushSoon()
+    this.#answers.giveBack(held, reason)
+  }
+
+  #returned(held: HeldRun, reason: ReleaseReason) {
+    this.#forget(held)
+    this.#options.tell('run.released', { ...factsOf(held), reason })
+    this.changes.happened()
   }
 
   /** Not ours any more: code of it is killed, a result of it dropped. */
@@ -272,8 +270,7 @@ export class Lessee implements LinkOwner {
 
   #forget(held: HeldRun) {
     this.#slots.remove(held)
-    this.#outbox.remove(held)
-    this.#returning.delete(held)
+    this.#answers.forget(held)
   }
 
   #lostTrust() {
@@ -285,75 +282,15 @@ export class Lessee implements LinkOwner {
 
   #regainedTrust() {
     this.#options.tell('trust.regained')
+    this.#answers.regained()
     this.#startNext()
-    this.#flushSoon()
   }
 
-  // ── window ──
-
-  #lanes(): Subscription[] {
-    const closed = this.#isPaused || this.#drainUntil !== undefined
-    return this.#options.lanes.map(({ queues, window }) => ({ queues, window: closed ? 0 : window }))
-  }
-
-  #pause(paused: boolean) {
-    this.#isPaused = paused
-    this.#log.warn(paused ? 'Too many results wait to be confirmed; no new runs are taken' : 'There is room for new runs again')
-    this.#send({ t: 'subs', v: ++this.#subsVersion, items: this.#lanes() })
-  }
-
-  #roomAgain() {
-    if (this.#isPaused && this.#outbox.isRoomy) this.#pause(false)
+  #adjustIntake() {
+    const did = this.#intake.adjust(this.#answers)
+    if (did === 'paused') this.#log.warn('Too many results wait to be confirmed; no new runs are taken')
+    if (did === 'resumed') this.#log.info('There is room for new runs again')
     this.changes.happened()
-  }
-
-  #sendDrain() {
-    this.#send({ t: 'drain', deadline_ms: Math.max(0, Math.round((this.#drainUntil ?? 0) - this.#options.now())) })
-  }
-
-  // ── sending ──
-
-  /** Everything of one turn of the event loop goes out together. */
-  #flushSoon() {
-    this.#flush ??= setImmediate(() => this.#flushNow())
-  }
-
-  #flushNow() {
-    clearImmediate(this.#flush)
-    this.#flush = undefined
-    const isTrusted = this.#pulse.check()
-    if (!this.#link.isOpen) return
-    if (this.#accepted.length > 0) this.#send({ t: 'accept', l: this.#accepted.splice(0) })
-    this.#sendReturning()
-    // Results made beyond the deadline wait until the broker says that the leases are still ours.
-    if (isTrusted) this.#sendResults()
-  }
-
-  /** A release has no answer. If it gets lost, the next heartbeat or hello no longer names the lease, which says the same. */
-  #sendReturning() {
-    if (this.#returning.size === 0) return
-    const items = [...this.#returning].map(([held, reason]) => ({ l: held.l, reason }))
-    if (!this.#send({ t: 'release', items })) return
-    for (const [held, reason] of [...this.#returning]) {
-      this.#forget(held)
-      this.#options.tell('run.released', { ...factsOf(held), reason })
-    }
-    this.changes.happened()
-  }
-
-  #sendResults() {
-    while (this.#link.bufferedBytes < BUSY_BYTES) {
-      const frame = this.#outbox.nextFrame({ items: this.#limits.batch, bytes: this.#limits.frame })
-      if (frame === undefined) return
-      this.#link.send(frame, () => this.#flushSoon())
-    }
-  }
-
-  #wakePostponed() {
-    clearTimeout(this.#postponed)
-    const next = this.#outbox.wakePostponed(this.#options.now())
-    if (next !== undefined) this.#postponed = setTimeout(() => this.#wakePostponed(), Math.max(1, next - this.#options.now()))
-    this.#flushSoon()
   }
 
   #send(frame: Exclude<WorkerFrame, { t: 'hello' } | { t: 'result' }>): boolean {

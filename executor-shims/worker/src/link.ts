@@ -124,6 +124,7 @@ export class Link {
     this.#lastError = undefined
     this.#brokerDrains = false
     socket.on('message', (data, isBinary) => this.#read(data, isBinary))
+    socket.on('ping', () => this.#silence.heard())
     socket.on('close', (code, reason) => this.#closed(code, reason.toString()))
     this.#silence.limit(WELCOME_MS)
     this.#helloSentAt = this.#options.now()

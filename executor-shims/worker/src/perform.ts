@@ -7,12 +7,11 @@ const LONGEST_TIMER_MS = 2_147_483_647
 
 /** Runs one attempt in the first executor that serves its task, within its run-time limit (0: none). Never rejects. */
 export async function perform(assignment: Assignment, stopping: AbortController, executors: readonly Executor[]): Promise<Settlement> {
-  const executor = executors.find((each) => each.serves(assignment.task))
-  if (!executor) return unserved(assignment.task, executors)
   const limitMs = Math.min(assignment.timeout_ms, LONGEST_TIMER_MS)
   const limit = limitMs > 0 ? setTimeout(() => stopping.abort(new Stop('timeout')), limitMs) : undefined
   try {
-    return await executor.execute(assignment, stopping.signal)
+    const executor = executors.find((each) => each.serves(assignment.task))
+    return executor ? await executor.execute(assignment, stopping.signal) : unserved(assignment.task, executors)
   } catch (error) {
     // It promised not to. The run must not hang for that, nor this worker end.
     return { outcome: 'crashed', error: describeError(error) }

@@ -61,14 +61,26 @@ t.test('on a new link leases have new handles, and those the broker does not con
   const { slots, held } = holding(5)
   slots.startNext()
   const verdicts = [verdict(1, 'keep', 11), verdict(2, 'cancel', 1), verdict(3, 'lost'), verdict(4, 'finalized')]
-  const { cancelled, gone } = slots.reconcile(verdicts)
+  const { cancelled, confirmed, gone } = slots.reconcile(verdicts)
   t.same(cancelled, [held[1]])
+  t.same(confirmed, [])
   t.same(gone, [held[2], held[3], held[4]], 'no verdict is a lost lease')
   t.same(slots.handles(), [11, 1])
   t.equal(slots.get(11), held[0])
   t.equal(slots.get(1), held[1], 'a handle that was another one before')
   t.equal(slots.startNext(), held[1])
   t.equal(slots.startNext(), undefined, 'what is gone does not start')
+})
+
+t.test('a result that was stored before the link dropped is confirmed by its verdict', async (t) => {
+  const { slots, held } = holding(2)
+  slots.startNext()
+  slots.ended(held[0]!)
+  slots.startNext()
+  const { confirmed, gone } = slots.reconcile([verdict(1, 'finalized'), verdict(2, 'finalized')])
+  t.same(confirmed, [held[0]])
+  t.same(gone, [held[1]], 'finalized while it runs: somebody gave it up')
+  t.equal(slots.size, 0)
 })
 
 t.test('a run that is removed after its handle went to another one does not take that one along', async (t) => {

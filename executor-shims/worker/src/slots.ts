@@ -23,6 +23,8 @@ export interface HeldRun {
 export interface Reconciled {
   /** Still ours, and somebody asked to cancel it. */
   cancelled: HeldRun[]
+  /** Done here and stored there: the confirmation was lost on the way. */
+  confirmed: HeldRun[]
   /** No longer ours. */
   gone: HeldRun[]
 }
@@ -114,17 +116,18 @@ export class Slots {
     const byLease = new Map(verdicts.map((verdict) => [verdict.lease, verdict]))
     const before = this.all()
     this.#byHandle.clear()
-    const reconciled: Reconciled = { cancelled: [], gone: [] }
+    const reconciled: Reconciled = { cancelled: [], confirmed: [], gone: [] }
     for (const held of before) {
       const { verdict, l } = byLease.get(held.assignment.lease) ?? { verdict: 'lost' as const }
-      if (l === undefined || verdict === 'lost' || verdict === 'finalized') reconciled.gone.push(held)
+      if (verdict === 'finalized' && held.state === 'done') reconciled.confirmed.push(held)
+      else if (l === undefined || verdict === 'lost' || verdict === 'finalized') reconciled.gone.push(held)
       else {
         held.l = l
         this.#byHandle.set(l, held)
         if (verdict === 'cancel') reconciled.cancelled.push(held)
       }
     }
-    for (const held of reconciled.gone) this.remove(held)
+    for (const held of [...reconciled.confirmed, ...reconciled.gone]) this.remove(held)
     return reconciled
   }
 }
