@@ -10,7 +10,7 @@ import { perform } from './perform.js'
 import { Pulse } from './pulse.js'
 import { handoverOf } from './result-item.js'
 import { Slots, type HeldRun } from './slots.js'
-import type { RunFacts, Tell } from './worker-events.js'
+import { factsOf, type Tell } from './worker-events.js'
 
 export interface LesseeOptions extends LinkOptions {
   /** Who this process is; the rest of the greeting changes with time. */
@@ -296,8 +296,4 @@ export class Lessee implements LinkOwner {
   #send(frame: Exclude<WorkerFrame, { t: 'hello' } | { t: 'result' }>): boolean {
     return this.#link.send(JSON.stringify(frame))
   }
-}
-
-function factsOf({ assignment: { run, task, queue, attempt } }: HeldRun): RunFacts {
-  return { runId: run, task, queue, attempt }
 }

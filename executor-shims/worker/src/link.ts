@@ -106,7 +106,7 @@ export class Link {
   // ── one connection ──
 
   get #url(): string {
-    return (this.#urls[this.#at] as URL).href
+    return this.#options.urls[this.#at] as string
   }
 
   #dial() {

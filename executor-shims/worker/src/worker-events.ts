@@ -1,5 +1,6 @@
 import type { Outcome } from '../../../protocol/src/index.js'
 import type { ReproqError } from '../../../sdk-ts/src/reproq-error.js'
+import type { HeldRun } from './slots.js'
 
 /** Which attempt of which run. */
 export interface RunFacts {
@@ -33,3 +34,7 @@ export interface WorkerEventMap {
 
 /** Emits one event. Must not throw. */
 export type Tell = <Name extends keyof WorkerEventMap>(name: Name, ...data: WorkerEventMap[Name]) => void
+
+export function factsOf({ assignment: { run, task, queue, attempt } }: HeldRun): RunFacts {
+  return { runId: run, task, queue, attempt }
+}
