@@ -5,7 +5,10 @@ WITH dead AS MATERIALIZED (
 ), ended AS (
   DELETE FROM reproq_sessions s USING dead d WHERE s.session_id = d.session_id
 ), worker AS (
-  DELETE FROM reproq_workers w USING dead d WHERE w.worker_id = d.worker_id
+  -- A worker that is back under another session stays listed.
+  DELETE FROM reproq_workers w USING dead d
+   WHERE w.worker_id = d.worker_id
+     AND NOT EXISTS (SELECT FROM reproq_sessions s WHERE s.worker_id = d.worker_id AND s.session_id NOT IN (SELECT session_id FROM dead))
 ), lost AS (
   DELETE FROM reproq_leases l
    WHERE l.session_id IN (SELECT session_id FROM dead)
