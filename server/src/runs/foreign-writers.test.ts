@@ -1,0 +1,144 @@
+import t from 'tap'
+import { givenDatabase, givenForeignRun, givenLeased, givenRuns, givenSession, misplaced, placesOf, rowOf, statusOf, type Given } from '../../../test/helpers/given.js'
+import { finalize, refusals } from './finalize.js'
+import { lease } from './lease.js'
+import { release } from './release.js'
+
+const hour = () => new Date(Date.now() + 3_600_000)
+
+/** What was notified while `work` ran, as "channel payload". */
+async function notifications({ others }: Given, work: () => Promise<unknown>): Promise<string[]> {
+  const client = await others.connect()
+  const heard: string[] = []
+  client.on('notification', ({ channel, payload }) => heard.push(`${channel} ${payload}`.trim()))
+  for (const channel of ['reproq_ready', 'reproq_scheduled', 'reproq_cancel']) await client.query(`LISTEN ${channel}`)
+  await work()
+  // Notifications of earlier commits arrive before the answer to a later query.
+  await client.query('SELECT 1')
+  client.removeAllListeners('notification')
+  await client.query('UNLISTEN *')
+  client.release()
+  return heard
+}
+
+t.test('a row that somebody else inserts is placed, and said', async (t) => {
+  const given = await givenDatabase(t)
+  const ids: string[] = []
+  const heard = await notifications(given, async () => {
+    ids.push(await givenForeignRun(given.others), await givenForeignRun(given.others, { run_after: hour() }), await givenForeignRun(given.others, { run_after: new Date(0) }))
+    ids.push(await givenForeignRun(given.others, { status: 'WAITING' }), await givenForeignRun(given.others, { status: 'RUNNING', leased_by: 'go' }), await givenForeignRun(given.others, { status: 'SUCCESSFUL' }))
+  })
+  t.strictSame(await Promise.all(ids.map((id) => placesOf(given.others, id))), [['ready'], ['scheduled'], ['ready'], [], [], []])
+  t.strictSame(heard, ['reproq_ready default', 'reproq_scheduled', 'reproq_ready default'])
+  t.strictSame(await misplaced(given.others), [])
+})
+
+t.test('a queue name of any length aborts nobody and wakes the broker', async (t) => {
+  const given = await givenDatabase(t)
+  const queue = 'q'.repeat(9_000)
+  t.strictSame(await notifications(given, () => givenForeignRun(given.others, { queue_name: 'é'.repeat(200) })), ['reproq_ready'])
+  t.strictSame(await notifications(given, () => givenForeignRun(given.others, { queue_name: queue })), ['reproq_ready'])
+})
+
+t.test('nothing is said or placed when the transaction of whoever inserts is rolled back', async (t) => {
+  const given = await givenDatabase(t)
+  const heard = await notifications(given, async () => {
+    const client = await given.others.connect()
+    await client.query('BEGIN')
+    await client.query(`SELECT reproq_enqueue('app.task')`)
+    await client.query('ROLLBACK')
+    client.release()
+  })
+  t.strictSame(heard, [])
+  t.strictSame((await given.others.query('SELECT * FROM reproq_ready')).rows, [])
+})
+
+t.test("the broker's own statements fire no trigger", async (t) => {
+  const given = await givenDatabase(t)
+  const heard = await notifications(given, async () => {
+    const session = await givenSession(given.db, 'w')
+    const leased = await givenLeased(given.db, session)
+    await finalize(given.db, [{ ...leased, status: 'SUCCESSFUL', output: '1', error: null, lastError: null, delayMs: 0 }])
+    await givenRuns(given.db, { runAfterMs: hour().getTime() })
+  })
+  t.strictSame(heard, [])
+  t.strictSame(await misplaced(given.others), [])
+})
+
+t.test('every way somebody else moves a run leaves the narrow tables in step', async (t) => {
+  const given = await givenDatabase(t)
+  const { others } = given
+  const id = await givenForeignRun(others)
+  const moves: [set: string, places: string[]][] = [
+    [`priority = 7`, ['ready']],
+    [`queue_name = 'elsewhere'`, ['ready']],
+    [`enqueued_at = now() - interval '1 h'`, ['ready']],
+    [`run_after = now() + interval '1 h'`, ['scheduled']],
+    [`run_after = now() + interval '2 h'`, ['scheduled']],
+    [`priority = 3`, ['scheduled']],
+    [`run_after = now() - interval '1 s'`, ['ready']],
+    [`status = 'WAITING'`, []],
+    [`status = 'READY'`, ['ready']],
+    [`status = 'RUNNING', leased_by = 'go-worker'`, []],
+    [`status = 'READY', leased_by = NULL, run_after = now() + interval '1 min'`, ['scheduled']],
+    [`status = 'FAILED'`, []],
+    [`status = 'READY', run_after = NULL`, ['ready']],
+    [`metadata_json = '{"a": 1}'`, ['ready']],
+    [`status = 'SUCCESSFUL'`, []],
+  ]
+  for (const [set, places] of moves) {
+    await others.query(`UPDATE task_runs SET ${set} WHERE result_id = $1`, [id])
+    t.strictSame(await placesOf(others, id), places, set)
+    t.strictSame(await misplaced(others), [], set)
+  }
+})
+
+t.test('a raised priority moves the run forward', async (t) => {
+  const given = await givenDatabase(t)
+  const [first, second] = [await givenForeignRun(given.others), await givenForeignRun(given.others)]
+  await given.others.query('UPDATE task_runs SET priority = 1 WHERE result_id = $1', [second])
+  const { runs } = await lease(given.db, ['default'], [{ sessionId: '1', workerId: 'w' }, { sessionId: '1', workerId: 'w' }], 1_000)
+  t.strictSame(runs.map(({ run }) => run), [second, first])
+})
+
+t.test('a deleted run leaves nothing behind, wherever it was', async (t) => {
+  const given = await givenDatabase(t)
+  await givenRuns(given.db, {}, { runAfterMs: hour().getTime() }, { idempotencyKey: 'k' })
+  const leased = await givenLeased(given.db, await givenSession(given.db, 'w'))
+  await given.others.query('DELETE FROM task_runs')
+  for (const table of ['reproq_ready', 'reproq_scheduled', 'reproq_leases', 'reproq_idempotency']) t.strictSame((await given.others.query(`SELECT * FROM ${table}`)).rows, [], table)
+  t.strictSame(await finalize(given.db, [{ ...leased, status: 'SUCCESSFUL', output: '1', error: null, lastError: null, delayMs: 0 }]), [])
+  t.match(await refusals(given.db, [leased]), [{ verdict: 'stale_lease' }])
+})
+
+t.test('whoever takes a run from our worker breaks its lease: failed by Admin, reclaimed by the Go worker', async (t) => {
+  const given = await givenDatabase(t)
+  const session = await givenSession(given.db, 'w')
+  const takeovers = [`status = 'FAILED'`, `status = 'CANCELLED'`, `status = 'READY', leased_by = NULL, leased_until = NULL`, `leased_by = 'go-worker'`, `status = 'SUCCESSFUL', return_json = '"theirs"'`]
+  for (const set of takeovers) {
+    const leased = await givenLeased(given.db, session)
+    await given.others.query(`UPDATE task_runs SET ${set} WHERE result_id = $1`, [leased.run])
+    const theirs = await rowOf(given.others, leased.run)
+    t.equal(theirs.reproq_lease_id, null, set)
+    t.strictSame(await finalize(given.db, [{ ...leased, status: 'SUCCESSFUL', output: '"ours"', error: null, lastError: null, delayMs: 0 }]), [], set)
+    t.strictSame(await release(given.db, [{ ...leased, delayMs: 0 }]), [], set)
+    t.strictSame(await rowOf(given.others, leased.run), theirs, `${set}: their word stands`)
+    t.strictSame(await misplaced(given.others), [], set)
+    await given.others.query('DELETE FROM task_runs')
+  }
+})
+
+t.test('a note on a running run, or a wish to cancel it, leaves its lease alone', async (t) => {
+  const given = await givenDatabase(t)
+  const leased = await givenLeased(given.db, await givenSession(given.db, 'w'))
+  const heard = await notifications(given, () => given.others.query(`UPDATE task_runs SET metadata_json = '{"a": 1}', leased_until = now(), cancel_requested = true`))
+  t.strictSame(heard, [`reproq_cancel ${leased.run}`])
+  t.equal((await finalize(given.db, [{ ...leased, status: 'SUCCESSFUL', output: '1', error: null, lastError: null, delayMs: 0 }])).length, 1)
+  t.equal(await statusOf(given.others, leased.run), 'SUCCESSFUL')
+})
+
+t.test('a queue control that changes is said, so that a resumed queue moves at once', async (t) => {
+  const given = await givenDatabase(t)
+  t.strictSame(await notifications(given, () => given.others.query(`INSERT INTO reproq_queue_controls (queue_name, paused) VALUES ('a', true)`)), ['reproq_ready'])
+  t.strictSame(await notifications(given, () => given.others.query('UPDATE reproq_queue_controls SET paused = false')), ['reproq_ready'])
+})

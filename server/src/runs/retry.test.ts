@@ -1,0 +1,67 @@
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { backoffMs, decide, errorEntry, lastError, type Attempt, type Decision, type Report, type RetryPolicy } from './retry.js'
+
+const reproqRule: RetryPolicy = { baseMs: 30_000, capMs: 3_600_000, jitter: 0 }
+const first: Attempt = { attempt: 1, maxAttempts: 3, workerId: 'w', cancelRequested: false }
+const boom = { class: 'Boom', message: 'no' }
+
+t.test('an outcome and an attempt decide where a run goes', async (t) => {
+  const rows: [what: string, Report, Partial<Attempt>, Partial<Decision>][] = [
+    ['ok', { outcome: 'ok', output: '1.0' }, {}, { to: 'SUCCESSFUL', output: '1.0' }],
+    ['ok without an output is null', { outcome: 'ok' }, {}, { to: 'SUCCESSFUL', output: 'null' }],
+    ['ok after a cancel was asked for is still done', { outcome: 'ok' }, { cancelRequested: true }, { to: 'SUCCESSFUL' }],
+    ['error', { outcome: 'error', error: boom }, {}, { to: 'READY', delayMs: 30_000, kind: 'app_error', error: boom }],
+    ['error without a description', { outcome: 'error' }, {}, { to: 'READY', error: { class: 'app_error', message: 'The task failed' } }],
+    ['timeout', { outcome: 'timeout' }, {}, { to: 'READY', kind: 'timeout' }],
+    ['crash', { outcome: 'crashed' }, {}, { to: 'READY', kind: 'crashed' }],
+    ['the last attempt', { outcome: 'error' }, { attempt: 3 }, { to: 'FAILED', kind: 'app_error' }],
+    ['an attempt beyond the last', { outcome: 'crashed' }, { attempt: 4 }, { to: 'FAILED', kind: 'crashed' }],
+    ['an error that will not go away', { outcome: 'error', retryable: false }, {}, { to: 'FAILED', kind: 'app_error' }],
+    ['retryable: true gives no more attempts', { outcome: 'error', retryable: true }, { attempt: 3 }, { to: 'FAILED' }],
+    ['the task says when', { outcome: 'error', retry_after_ms: 5 }, {}, { to: 'READY', delayMs: 5 }],
+    ['the task says at once', { outcome: 'error', retry_after_ms: 0 }, {}, { to: 'READY', delayMs: 0 }],
+    ['retry_after gives no more attempts', { outcome: 'error', retry_after_ms: 5 }, { attempt: 3 }, { to: 'FAILED' }],
+    ['rejected is never tried again', { outcome: 'rejected', retryable: true }, {}, { to: 'FAILED', kind: 'security_violation' }],
+    ['cancelled as requested', { outcome: 'cancelled' }, { cancelRequested: true }, { to: 'CANCELLED', kind: 'cancelled' }],
+    ['cancelled as requested at the last attempt', { outcome: 'cancelled' }, { cancelRequested: true, attempt: 3 }, { to: 'CANCELLED' }],
+    ['stopped though nobody asked: given back', { outcome: 'cancelled' }, {}, { to: 'release' }],
+    ['stopped though nobody asked, at the last attempt', { outcome: 'cancelled', retryable: false }, { attempt: 3 }, { to: 'release' }],
+  ]
+  for (const [what, report, attempt, expected] of rows) t.match(decide(report, { ...first, ...attempt }, reproqRule), expected, what)
+})
+
+t.test("waits are Reproq's: 30 s, doubled with each attempt, an hour at most", async (t) => {
+  const waits = [1, 2, 3, 4, 5, 6, 7, 8, 9, 50, 5_000].map((attempt) => backoffMs(attempt, reproqRule))
+  t.strictSame(waits.map((ms) => ms / 1_000), [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600, 3_600, 3_600])
+})
+
+t.test('the vectors that other implementations are held to hold here', async (t) => {
+  const { vectors } = JSON.parse(readFileSync(new URL('../../../protocol/vectors/backoff.json', import.meta.url), 'utf8')) as { vectors: { base_ms: number; cap_ms: number; attempt: number; wait_ms: number }[] }
+  for (const { base_ms: baseMs, cap_ms: capMs, attempt, wait_ms: waitMs } of vectors) t.equal(backoffMs(attempt, { baseMs, capMs, jitter: 0 }), waitMs)
+})
+
+t.test('jitter only adds, and never more than its share', async (t) => {
+  const policy = { ...reproqRule, jitter: 0.2 }
+  t.equal(backoffMs(2, policy, () => 0), 60_000)
+  t.equal(backoffMs(2, policy, () => 0.5), 66_000)
+  t.equal(backoffMs(2, policy, () => 1), 72_000)
+  t.equal(decide({ outcome: 'error' }, first, policy, () => 1).to, 'READY')
+  t.match(decide({ outcome: 'error' }, first, policy, () => 1), { delayMs: 36_000 })
+})
+
+t.test('last_error is one line of at most 1,024 whole characters', async (t) => {
+  t.equal(lastError({ class: 'Boom', message: 'no' }), 'Boom: no')
+  const long = lastError({ class: 'B', message: '😀'.repeat(5_000) })
+  t.equal([...long].length, 1_024)
+  t.ok(long.isWellFormed(), 'no character is cut in two')
+  t.ok(lastError({ class: 'Bo', message: '😀'.repeat(5_000) }).isWellFormed(), 'at an odd place neither')
+})
+
+t.test('no text of an error can be refused by Postgres: NUL and half surrogates are replaced', async (t) => {
+  const hostile = { class: 'B\0', message: 'a\0b\ud800', traceback: '\udc00\0' }
+  const entry = errorEntry('app_error', hostile, first)
+  t.notMatch(entry, /\\u0000|\\ud800|\\udc00/i)
+  t.match(JSON.parse(entry), { kind: 'app_error', exception_class: 'B\ufffd', message: 'a\ufffdb\ufffd', traceback: '\ufffd\ufffd', attempt: 1, worker_id: 'w', at: /^\d{4}-.*Z$/ })
+  t.equal(lastError(hostile), 'B\ufffd: a\ufffdb\ufffd')
+})
