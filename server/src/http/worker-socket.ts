@@ -6,6 +6,7 @@ import { Link } from '../link/link.js'
 import type { App } from './app.js'
 import type { HttpContext } from './context.js'
 import { permitsAnyWork, permitsWork } from './scopes.js'
+import type { Token } from './tokens.js'
 
 /** `GET /worker`: a WebSocket becomes a link. `POST /worker/results`: results of a worker that has no socket. */
 export function workerRoutes(app: App, context: HttpContext): void {
@@ -26,7 +27,7 @@ export function workerRoutes(app: App, context: HttpContext): void {
     )
     links.links.connected(link)
     // Frames are handled one after the other up to their first wait, in the order they came.
-    socket.on('message', (data: Buffer, isBinary) => void (isBinary ? link.receiveBinary() : link.receive(data.toString('utf8'))))
+    socket.on('message', (data: Buffer, isBinary) => void (isBinary ? link.receiveBinary() : link.receive(data.toString('utf8'), data.length)))
     socket.on('ping', () => link.heard())
     socket.on('pong', () => link.heard())
     socket.on('error', (error) => log.debug({ err: error }, 'a worker socket failed'))
@@ -40,7 +41,11 @@ export function workerRoutes(app: App, context: HttpContext): void {
       bodyLimit: config.bodyBytes,
       schema: { tags: ['worker'], summary: 'Report results by lease, without a socket', body: ResultsRequest, response: { 200: ResultsResponse, '4xx': Problem, '5xx': Problem } },
     },
-    async ({ body, token }) => ({ items: await Promise.all(body.items.map((item) => settleProven(context, token.scopes, item))) }),
+    async ({ body, token }) => {
+      // All are judged before any is stored: a batch is not refused half done.
+      const proven = await Promise.all(body.items.map((item) => prove(context, token, item)))
+      return { items: await Promise.all(proven.map((one) => settleProven(context, one))) }
+    },
   )
 }
 
@@ -68,10 +73,19 @@ interface HeldRow {
 }
 const heldSql = statement<[string, string], HeldRow>(import.meta.url, 'held.sql')
 
+interface Proven {
+  item: ProvenResult
+  row: HeldRow | undefined
+}
+
 /** The lease id is the proof, as long as the token covers the queue. */
-async function settleProven({ db, settle }: HttpContext, scopes: string[], { run, lease, wall_ms, ...report }: ProvenResult) {
-  const [row] = await db.query(heldSql, [run, lease])
-  if (row && !permitsWork(scopes, row.queue)) throw new BrokerError('FORBIDDEN', `The token does not cover the queue "${row.queue}"`)
+async function prove({ db }: HttpContext, token: Token, item: ProvenResult): Promise<Proven> {
+  const [row] = await db.query(heldSql, [item.run, item.lease])
+  if (row && !permitsWork(token.scopes, row.queue)) throw new BrokerError('FORBIDDEN', `The token "${token.name}" does not cover the queue "${row.queue}"`)
+  return { item, row }
+}
+
+async function settleProven({ settle }: HttpContext, { item: { run, lease, wall_ms, ...report }, row }: Proven) {
   const held = { attempt: row?.attempt ?? 1, maxAttempts: row?.maxAttempts ?? 1, workerId: row?.workerId ?? '', cancelRequested: row?.cancelRequested ?? false }
   const { disp } = await settle.settle({ run, lease, ...held }, report, wall_ms)
   return { run, disp }

@@ -11,7 +11,8 @@ type Handlers = { [T in keyof WorkerFrameOf]: (link: Link, frame: WorkerFrameOf[
 export const handlers: Handlers = {
   hello,
   subs: (link, { v, items }) => {
-    const { allowed } = withinScope(link, items)
+    const { allowed, refused } = withinScope(link, items)
+    if (refused.length > 0) link.complain('forbidden', `The token does not cover: ${refused.map(({ queue }) => queue).join(', ')}`)
     if (link.ledger.subscribe(allowed, v)) link.context.dispatch.wakeAll()
   },
   accept: (link, { l }) => link.ledger.accept(l),
@@ -100,9 +101,10 @@ function verdictFor(link: Link, { run, lease, verdict, queue, task, attempt, max
 }
 
 async function heartbeat(link: Link, { n, held }: WorkerFrameOf['hb']): Promise<void> {
+  // Compared before waiting: what is delivered and accepted meanwhile is not in `held`, and not forgotten either.
+  const { lost, forgotten } = link.ledger.compare(held)
   const renewed = await link.context.renewals.add(link.session).catch(() => undefined)
   if (renewed === false) return link.fail('heartbeat_timeout', 'heartbeat_timeout', 'The session is over; say hello again')
-  const { lost, forgotten } = link.ledger.compare(held)
   if (forgotten.length > 0) giveBack(link, forgotten.map((entry) => ({ entry, delayMs: 0 })))
   link.send({ t: 'hb_ack', n, ok: renewed === true, lost, cancel: cancellations(link) })
 }

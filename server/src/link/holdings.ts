@@ -33,13 +33,19 @@ export function cancelWhereHeld({ links }: LinkContext, run: string): void {
   if (held) held.link.cancel(held.entry, 'soft', 'cancelled')
 }
 
+/** What an item of a `runs` frame takes besides its spec. */
+const ITEM_BYTES = 2_048
+
 /** A leased run that must not reach a worker: cancelled while it was ready, or larger than the protocol carries. */
 export function settleUndeliverable({ settle, config, log }: LinkContext, entry: Entry, run: Leased, done: () => void): boolean {
+  // Postgres prints jsonb with spaces, so what was within the limit when it was enqueued may be longer here: what counts is
+  // the frame, where the text at most doubles.
   const bytes = Buffer.byteLength(run.spec)
-  const tooLarge = bytes > config.payloadBytes
+  const room = Math.floor(config.frameBytes / 2) - ITEM_BYTES
+  const tooLarge = bytes > room
   if (!run.cancelRequested && !tooLarge) return false
   entry.state = 'settling'
-  const settled = run.cancelRequested ? settle.cancelled(entry) : settle.fail(entry, 'payload_too_large', `The payload is ${bytes} bytes; the limit is ${config.payloadBytes}`)
+  const settled = run.cancelRequested ? settle.cancelled(entry) : settle.fail(entry, 'payload_too_large', `The payload is ${bytes} bytes as Postgres prints it; a frame carries ${room}`)
   settled.then(done, (error: unknown) => {
     log.warn({ err: error, runId: run.run }, 'a run that cannot be delivered could not be settled; it is given back')
     void settle.release([{ run: run.run, lease: run.lease, delayMs: 5_000 }]).then(done, (again: unknown) => log.error({ err: again, runId: run.run }, 'its lease ends with the session'))

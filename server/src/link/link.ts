@@ -63,13 +63,14 @@ export class Link implements Taker {
 
   // ── what the socket says ──
 
-  /** A text message arrived. Never throws. */
-  async receive(text: string): Promise<void> {
+  /** A text message of so many bytes arrived. Never throws. */
+  async receive(text: string, bytes: number): Promise<void> {
     this.#heardAt = this.context.now()
     if (this.#phase === 'closed') return
-    if (text.length > this.context.config.frameBytes) return this.fail('frame_too_large', 'frame_too_large', `A frame of ${text.length} characters; the limit is ${this.context.config.frameBytes}`)
+    const { frameBytes } = this.context.config
+    if (bytes > frameBytes) return this.fail('frame_too_large', 'frame_too_large', `A frame of ${bytes} bytes; the limit is ${frameBytes}`)
     const parsed = parseWorkerFrame(text)
-    if (!parsed.ok) return parsed.fatal ? this.fail('protocol_violation', parsed.code, parsed.message) : this.#complain(parsed.code, parsed.message)
+    if (!parsed.ok) return parsed.fatal ? this.fail('protocol_violation', parsed.code, parsed.message) : this.complain(parsed.code, parsed.message)
     const { frame } = parsed
     if (!isLegal(this.#phase, frame.t)) return this.fail('protocol_violation', 'wrong_phase', `Frame "${frame.t}" while the connection is ${this.#phase}`)
     try {
@@ -231,6 +232,11 @@ export class Link implements Taker {
     if (this.#phase !== 'closed') this.#socket.send(JSON.stringify(frame))
   }
 
+  /** Says what was wrong with a frame; the connection goes on. */
+  complain(code: ErrorCode, message: string): void {
+    this.send({ t: 'error', code, fatal: false, retry: 'never', message })
+  }
+
   /** Says why, then ends the connection. */
   fail(close: CloseName, code: ErrorCode, message: string): void {
     const { code: closeCode, reconnect } = CLOSE_CODES[close]
@@ -241,10 +247,6 @@ export class Link implements Taker {
   finish(code: number, reason: string): void {
     this.#socket.close(code, reason)
     void this.closed(code)
-  }
-
-  #complain(code: ErrorCode, message: string) {
-    this.send({ t: 'error', code, fatal: false, retry: 'never', message })
   }
 
   #settledAside(entry: Entry) {

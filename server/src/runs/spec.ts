@@ -36,10 +36,16 @@ export function newRun(request: EnqueueRequest, source: string, limitBytes: numb
   const spec =
     `{"v":1,"task_path":${text(request.task)},"args":${args},"kwargs":${kwargs},"takes_context":false,` +
     `"queue_name":${text(queue)},"priority":${priority},"lock_key":null,"concurrency_key":null,"concurrency_limit":0,` +
-    `"run_after":${runAfterMs === null ? 'null' : text(new Date(runAfterMs).toISOString().replace('Z', '+00:00'))},` +
+    `"run_after":${runAfterMs === null ? 'null' : text(isoformat(runAfterMs))},` +
     `"exec":{"timeout_seconds":${timeoutSeconds},"max_attempts":${maxAttempts}},"provenance":{"code_ref":null,"pip_lock_hash":null}}`
   check(spec, limitBytes, where)
   return { task: request.task, queue, priority, spec, specHash: specHash(spec), runAfterMs, maxAttempts, timeoutSeconds, idempotencyKey: request.idempotency_key ?? null }
+}
+
+/** An instant as Python's datetime.isoformat() writes it, which is what a Django twin hashes: no fraction, or six digits. */
+function isoformat(ms: number): string {
+  const [seconds, fraction] = new Date(ms).toISOString().slice(0, -1).split('.') as [string, string]
+  return `${seconds}${fraction === '000' ? '' : `.${fraction}000`}+00:00`
 }
 
 function argumentsOf(request: EnqueueRequest, raw: Map<string, string>, where: string) {
