@@ -8,7 +8,8 @@ WITH r AS (
          finished_at = CASE WHEN t.cancel_requested THEN now() END,
          attempts = greatest(t.attempts - 1, 0), worker_ids = t.worker_ids - -1,
          run_after = CASE WHEN r.delay_ms > 0 THEN now() + r.delay_ms * interval '1 ms' END,
-         leased_until = NULL, leased_by = NULL, updated_at = now()
+         -- The lease settled nothing: a late result under it is stale, no duplicate.
+         reproq_lease_id = NULL, leased_until = NULL, leased_by = NULL, updated_at = now()
     FROM r
    WHERE t.result_id = r.result_id AND t.reproq_lease_id = r.lease_id AND t.status = 'RUNNING'
   RETURNING t.result_id, t.status, t.queue_name, t.task_path, t.priority, t.enqueued_at, t.run_after, t.attempts, r.delay_ms, r.lease_id

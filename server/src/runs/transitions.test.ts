@@ -146,6 +146,7 @@ t.test('a release costs no attempt and leaves no trace of the worker', async (t)
   const one = await givenLeased(db, session)
   t.match(await release(db, [{ run: one.run, lease: one.lease, delayMs: 0 }]), [{ run: one.run, status: 'READY', attempt: 0, delayMs: 0 }])
   t.match(await rowOf(others, one.run), { status: 'READY', attempts: 0, worker_ids: [], leased_by: null, leased_until: null, run_after: null })
+  t.match(await refusals(db, [one]), [{ verdict: 'stale_lease' }], 'it settled nothing')
   const again = (await lease(db, ['of-w'], [{ sessionId: session.sessionId, workerId: 'x' }], 60_000)).runs[0]
   t.equal(again?.attempt, 1)
   t.strictSame((await rowOf(others, one.run)).worker_ids, ['x'])

@@ -22,7 +22,8 @@ WITH dead AS MATERIALIZED (
          last_error = CASE WHEN NOT t.cancel_requested AND t.attempts >= t.max_attempts THEN 'lease_expiry: Worker heartbeat lost or process crashed' END,
          errors_json = t.errors_json || jsonb_build_object('kind', 'lease_expiry', 'message', 'Worker heartbeat lost or process crashed',
                                                            'attempt', t.attempts, 'worker_id', t.leased_by, 'at', now()),
-         run_after = NULL, leased_until = NULL, leased_by = NULL, updated_at = now()
+         -- The lease settled nothing: whoever comes back with it is told that it is lost, not that its result was stored.
+         reproq_lease_id = NULL, run_after = NULL, leased_until = NULL, leased_by = NULL, updated_at = now()
     FROM lost
    WHERE t.result_id = lost.result_id AND t.status = 'RUNNING'
   RETURNING t.result_id, lost.session_id, t.status, t.queue_name, t.task_path, t.priority, t.enqueued_at, t.attempts

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { givenDatabase, givenLeased, givenRuns, givenSession, misplaced, placesOf, rowOf, statusOf, type Given } from '../../../test/helpers/given.js'
 import { cancel } from '../runs/cancel.js'
-import { finalize } from '../runs/finalize.js'
+import { finalize, refusals } from '../runs/finalize.js'
 import { lease } from '../runs/lease.js'
 import { release } from '../runs/release.js'
 import { Events } from '../events.js'
@@ -86,6 +86,8 @@ t.test('what an expired session held is ready again, its attempt counted and exp
   t.strictSame(await workers(given), ['alive'])
   t.strictSame(await misplaced(others), [])
   t.strictSame(await finalize(db, [{ run: lost.run, lease: lost.lease, status: 'CANCELLED', output: null, error: null, lastError: null, delayMs: 0 }]), [], 'its lease proves nothing any more')
+  t.match(await refusals(db, [lost]), [{ verdict: 'stale_lease' }])
+  t.match(await reconcile(db, alive.sessionId, [lost]), [{ verdict: 'lost' }], 'also before somebody else has the run')
   t.strictSame(await reap(db), [], 'and it is done once')
 })
 
@@ -160,10 +162,10 @@ t.test('each lease a worker says it holds gets one true verdict, and the good on
   await lease(db, ['of-w'], [other], 60_000)
 
   const session = await open(db, { workerId: 'w', host: null, concurrency: 1, queues: [], version: '' }, 'broker', 60_000)
-  const held = [kept, wished, settled, retried, released, reLeased, { run: kept.run, lease: settled.lease }, { run: '999', lease: kept.lease }]
+  const held = [kept, wished, settled, retried, released, reLeased, { run: kept.run, lease: settled.lease }, kept, { run: '999', lease: kept.lease }]
   const rows = await reconcile(db, session.sessionId, held)
   const verdicts = held.map(({ run, lease: id }) => rows.filter((row) => row.run === run && row.lease === id).map(({ verdict }) => verdict))
-  t.strictSame(verdicts, [['keep'], ['cancel'], ['finalized'], ['finalized'], ['finalized'], ['lost'], ['lost'], ['lost']])
+  t.strictSame(verdicts, [['keep'], ['cancel'], ['finalized'], ['finalized'], ['lost'], ['lost'], ['lost'], ['keep'], ['lost']], 'also when it names an older lease of the run, or one twice')
   t.match(rows.find(({ run, lease: id }) => run === kept.run && id === kept.lease), { queue: 'of-w', task: 't.task', attempt: 1, maxAttempts: 3 })
 
   const { rows: leases } = await others.query('SELECT result_id::text AS run, session_id::text AS session FROM reproq_leases ORDER BY result_id')
