@@ -1,0 +1,44 @@
+import { appendFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { defineTask, type TaskContext } from '../../sdk-ts/src/index.js'
+
+/** Tasks of worker processes that faults are done to. Each start is a line in a file, outside Postgres, before anything else. */
+
+export interface Work {
+  /** How long it takes. */
+  ms?: number
+}
+
+/** Says that an attempt has started: one write, so that lines of several processes do not mix. */
+function record({ runId, attempt }: TaskContext<unknown>): void {
+  appendFileSync(process.env.REPROQ_TEST_LEDGER as string, `${runId} ${attempt} ${process.pid}\n`)
+}
+
+/** Stops when it is told to. */
+export const work = defineTask({
+  name: 'ledger.work',
+  async run(context: TaskContext<Work>) {
+    record(context)
+    await sleep(context.input.ms ?? 0, undefined, { signal: context.signal })
+    return { attempt: context.attempt, pid: process.pid }
+  },
+})
+
+/** Does not care about its signal. */
+export const stubborn = defineTask({
+  name: 'ledger.stubborn',
+  async run(context: TaskContext<Work>) {
+    record(context)
+    await sleep(context.input.ms ?? 0)
+    return { attempt: context.attempt, pid: process.pid }
+  },
+})
+
+/** Takes its worker down with it, at once. */
+export const poison = defineTask({
+  name: 'ledger.poison',
+  run(context: TaskContext<Work>) {
+    record(context)
+    process.kill(process.pid, 'SIGKILL')
+  },
+})
