@@ -15,6 +15,24 @@ const types: pg.CustomTypesConfig = {
   getTypeParser: (oid, format) => (oid === JSON_OID || oid === JSONB_OID ? asText : pg.types.getTypeParser(oid, format as 'text')),
 }
 
+/**
+ * How our sessions differ from a plain one. The planner settings are safe because every statement here is ours and is meant
+ * to walk an index: a queue's tables go from empty to full and back faster than statistics follow, and a plan made from
+ * stale ones sorts the whole backlog for one lease.
+ */
+const SESSION = [
+  // Our statements keep the narrow tables themselves, so the triggers stay out of the way.
+  'reproq.internal=on',
+  'enable_seqscan=off',
+  'enable_bitmapscan=off',
+  'enable_hashjoin=off',
+  'enable_mergejoin=off',
+  'plan_cache_mode=force_generic_plan',
+  'jit=off',
+  'statement_timeout=30000',
+  'idle_in_transaction_session_timeout=30000',
+]
+
 /** The broker's connections. Every query error becomes a BrokerError: unreachable (503) or refused. */
 export class Pool implements Db {
   readonly #pool: pg.Pool
@@ -28,8 +46,7 @@ export class Pool implements Db {
       application_name: 'reproq broker',
       connectionTimeoutMillis: 5_000,
       keepAlive: true,
-      // reproq.internal: our statements keep the narrow tables themselves, so the triggers stay out of the way.
-      options: '-c reproq.internal=on -c jit=off -c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000',
+      options: SESSION.map((setting) => `-c ${setting}`).join(' '),
     })
     // An idle connection that breaks is replaced at the next query; without a listener it would end the process.
     this.#pool.on('error', () => this.#markDown())
@@ -62,6 +79,8 @@ export class Pool implements Db {
 
 /** SQLSTATE classes of "try again later": connection, resources, operator intervention. */
 const UNREACHABLE_STATES = /^(08|53|57P|25006)/
+/** The database is there, and would take the same statement in a moment: deadlock, serialization, lock and statement timeouts. */
+const TRY_LATER_STATES = /^(40|55P03|57014)/
 const STATE = /^[0-9A-Z]{5}$/
 
 function isUnreachable(error: unknown): boolean {
@@ -73,7 +92,7 @@ function isUnreachable(error: unknown): boolean {
 
 function asBrokerError(error: unknown): BrokerError {
   const message = (error as Error).message || String((error as { code?: string }).code)
-  if (isUnreachable(error)) return new BrokerError('DATABASE_UNAVAILABLE', `Postgres: ${message}`, { cause: error, retryAfterMs: 1_000 })
+  if (isUnreachable(error) || TRY_LATER_STATES.test(String((error as { code?: unknown }).code))) return new BrokerError('DATABASE_UNAVAILABLE', `Postgres: ${message}`, { cause: error, retryAfterMs: 1_000 })
   return new BrokerError('DATABASE_REFUSED', `Postgres: ${message}`, { cause: error })
 }
 

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { Db } from '../db/pool.js'
 import { statement } from '../db/statement.js'
 
@@ -17,21 +18,26 @@ export interface Leased {
   attempt: number
   maxAttempts: number
   timeoutMs: number
+  /** Reproq's spec_json, as JSON text. */
   spec: string
   cancelRequested: boolean
 }
 
-type Row = Omit<Leased, 'lease'> & { lease: string | null }
-const leaseSql = statement<[string[], string[], string[], number], Row>(import.meta.url, 'lease.sql')
+type Row = (Leased | { run: null }) & { taken: number }
+const leaseSql = statement<[string[], string[], string[], string[], number], Row>(import.meta.url, 'lease.sql')
 
 /**
  * READY → RUNNING. Hands the best ready runs of `queues` to `slots`, one each. `taken` counts the entries that left the
  * ready table: fewer than slots means that the queues are empty.
  */
 export async function lease(db: Db, queues: string[], slots: Slot[], leaseMs: number): Promise<{ taken: number; runs: Leased[] }> {
-  const rows = await db.query(leaseSql, [queues, slots.map((slot) => slot.sessionId), slots.map((slot) => slot.workerId), leaseMs])
-  const runs = rows.filter((row): row is Leased => row.lease !== null)
-  // Slots are numbered from 1 in SQL.
-  for (const run of runs) run.slot -= 1
-  return { taken: rows.length, runs }
+  const rows = await db.query(leaseSql, [
+    queues,
+    slots.map((slot) => slot.sessionId),
+    slots.map((slot) => slot.workerId),
+    slots.map(() => randomUUID()),
+    leaseMs,
+  ])
+  const runs = rows.filter((row): row is Leased & { taken: number } => row.run !== null)
+  return { taken: rows[0]?.taken ?? 0, runs }
 }
