@@ -19,12 +19,11 @@ const OUTBOX_BYTES = 67_108_864
 /** With more than this on its way, results wait, so that a heartbeat is never far behind in the socket. */
 const BUSY_BYTES = 1_048_576
 
-/** What this process owes the broker for the runs it was given. Everything of one turn of the event loop goes out together. */
+/** What this process owes the broker for the runs it was given. Results and releases of one turn of the event loop go out together. */
 export class Answers {
   readonly #options: AnswersOptions
   readonly #outbox = new Outbox(OUTBOX_COUNT, OUTBOX_BYTES)
   readonly #returning = new Map<HeldRun, ReleaseReason>()
-  #accepted: number[] = []
   #limits: Welcome['limits'] = { frame: 0, payload: 0, output: 0, window: 0, batch: 1 }
   #flush: NodeJS.Immediate | undefined
   #postponed: NodeJS.Timeout | undefined
@@ -42,9 +41,9 @@ export class Answers {
     return this.#outbox.isRoomy
   }
 
-  accept(l: number): void {
-    this.#accepted.push(l)
-    this.#flushSoon()
+  /** Said at once, before the first of them starts: one that takes this process down with it must count as an attempt. */
+  accept(l: number[]): void {
+    this.#send({ t: 'accept', l })
   }
 
   report(held: HeldRun, report: Report): void {
@@ -76,11 +75,6 @@ export class Answers {
     this.#flushSoon()
   }
 
-  dropped(): void {
-    // What was accepted in vain is said again with the next hello.
-    this.#accepted = []
-  }
-
   /** Trust is back: results may go out again. */
   regained(): void {
     this.#flushSoon()
@@ -92,7 +86,6 @@ export class Answers {
     this.#flush = undefined
     const isTrusted = this.#options.trusted()
     if (!this.#options.link.isOpen) return
-    if (this.#accepted.length > 0) this.#send({ t: 'accept', l: this.#accepted.splice(0) })
     this.#sendReturning()
     // Results made beyond the deadline wait until the broker says that the leases are still ours.
     if (isTrusted) this.#sendResults()

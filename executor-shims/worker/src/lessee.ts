@@ -147,7 +147,6 @@ export class Lessee implements LinkOwner {
   }
 
   dropped(at: number, reason: string): void {
-    this.#answers.dropped()
     this.#pulse.dropped(at)
     this.#options.tell('disconnected', { reason })
     this.changes.happened()
@@ -163,9 +162,9 @@ export class Lessee implements LinkOwner {
   // ── frames ──
 
   #take({ items }: BrokerFrameOf['runs']) {
+    this.#answers.accept(items.map(({ l }) => l))
     for (const item of items) {
       const held = this.#slots.add(item)
-      this.#answers.accept(item.l)
       if (this.#intake.isDraining) this.#giveBack(held, 'shutdown')
     }
     this.#startNext()

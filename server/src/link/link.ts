@@ -91,7 +91,10 @@ export class Link implements Taker {
     this.#heardAt = this.context.now()
   }
 
-  /** The socket is gone, for whatever reason. What the worker has not accepted goes back; the rest waits for it to return. */
+  /**
+   * The socket is gone, for whatever reason: what it held waits for the worker to return. Also what it has not accepted,
+   * for it may have started and its word got lost; when the worker does not return, that goes back uncounted.
+   */
   async closed(code: number): Promise<void> {
     if (this.#phase === 'closed') return
     const left = this.#phase
@@ -100,14 +103,10 @@ export class Link implements Taker {
     this.context.links.remove(this)
     this.context.events.emit('link.closed', { workerId: this.#session?.workerId, code: String(code) })
     if (!this.#session || left === 'leaving') return
-    const unaccepted = this.ledger.entries().filter((entry) => entry.state === 'sent')
-    const { db, config, settle, log } = this.context
-    const released = settle.release(unaccepted.map(({ run, lease }) => ({ run, lease, delayMs: 0 })))
-    const shortened = this.context.sessions.shorten(db, this.#session, config.reconnectMs)
-    for (const result of await Promise.allSettled([released, shortened])) {
-      // The session's own expiry covers what could not be written now.
-      if (result.status === 'rejected') log.warn({ err: result.reason as unknown, workerId: this.workerId }, 'a dropped worker could not be recorded')
-    }
+    const { db, config, links, sessions, log } = this.context
+    links.dropped(this.#session, this.ledger.entries().filter((entry) => entry.state === 'sent'))
+    // The session's own expiry covers what could not be written now.
+    await sessions.shorten(db, this.#session, config.reconnectMs).catch((error: unknown) => log.warn({ err: error, workerId: this.workerId }, 'a dropped worker could not be recorded'))
   }
 
   // ── what the engine says ──
