@@ -95,10 +95,14 @@ END $$;
 CREATE FUNCTION reproq_track_update() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF (OLD.status, OLD.queue_name, OLD.priority, OLD.enqueued_at, OLD.run_after)
-     IS DISTINCT FROM (NEW.status, NEW.queue_name, NEW.priority, NEW.enqueued_at, NEW.run_after)
-     OR (OLD.status = 'RUNNING' AND NEW.reproq_lease_id IS NULL) THEN
+     IS DISTINCT FROM (NEW.status, NEW.queue_name, NEW.priority, NEW.enqueued_at, NEW.run_after) THEN
     PERFORM reproq_withdraw(OLD);
     PERFORM reproq_admit(NEW);
+  END IF;
+  IF OLD.reproq_lease_id IS NOT NULL AND (OLD.status, OLD.leased_by) IS DISTINCT FROM (NEW.status, NEW.leased_by) THEN
+    -- Somebody else took the run from our worker (the Go reclaim, Admin): from here on its lease proves nothing.
+    DELETE FROM reproq_leases WHERE result_id = NEW.result_id;
+    UPDATE task_runs SET reproq_lease_id = NULL WHERE result_id = NEW.result_id;
   END IF;
   IF NEW.cancel_requested AND NOT OLD.cancel_requested THEN
     PERFORM pg_notify('reproq_cancel', NEW.result_id::text);
@@ -112,13 +116,6 @@ BEGIN
   RETURN NULL;
 END $$;
 
--- Somebody else took the run from our worker (the Go reclaim, Admin): from here on its lease proves nothing.
-CREATE FUNCTION reproq_break_lease() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-  NEW.reproq_lease_id := NULL;
-  RETURN NEW;
-END $$;
-
 CREATE TRIGGER reproq_track_insert AFTER INSERT ON task_runs
   FOR EACH ROW WHEN (current_setting('reproq.internal', true) IS DISTINCT FROM 'on') EXECUTE FUNCTION reproq_track_insert();
 CREATE TRIGGER reproq_track_update AFTER UPDATE ON task_runs
@@ -126,10 +123,6 @@ CREATE TRIGGER reproq_track_update AFTER UPDATE ON task_runs
 CREATE TRIGGER reproq_track_delete AFTER DELETE ON task_runs
   FOR EACH ROW WHEN (current_setting('reproq.internal', true) IS DISTINCT FROM 'on' AND OLD.status IN ('READY', 'RUNNING'))
   EXECUTE FUNCTION reproq_track_delete();
-CREATE TRIGGER reproq_break_lease BEFORE UPDATE ON task_runs
-  FOR EACH ROW WHEN (current_setting('reproq.internal', true) IS DISTINCT FROM 'on' AND OLD.reproq_lease_id IS NOT NULL
-    AND (OLD.status, OLD.leased_by) IS DISTINCT FROM (NEW.status, NEW.leased_by))
-  EXECUTE FUNCTION reproq_break_lease();
 
 CREATE FUNCTION reproq_track_queue_control() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
