@@ -1,12 +1,11 @@
 import type { Command } from 'commander'
+import pg from 'pg'
 import { Broker } from '../broker.js'
-import { schemaState } from '../db/migrate.js'
+import { migrate, schemaState } from '../db/migrate.js'
 import { BrokerError } from '../errors.js'
 import { paint } from './explain.js'
 import { addSettingOptions, configOf } from './settings-options.js'
 import { stopSignal } from './stop-signals.js'
-import { migrate } from '../db/migrate.js'
-import pg from 'pg'
 
 /** `reproq broker`: the broker alone, on your Postgres. */
 export function registerBroker(program: Command): void {
@@ -32,7 +31,8 @@ async function mustBeCurrent(url: string): Promise<void> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   try {
-    const { pending } = await schemaState(client)
+    const { pending, newer, current, latest } = await schemaState(client)
+    if (newer) throw Object.assign(new Error(`The database has schema version ${current}; this broker knows ${latest}`), { code: 'SCHEMA_NEWER', hint: 'install the version of reproq that migrated it' })
     if (pending.length > 0) throw Object.assign(new Error(`The database lacks ${pending.length} migration(s): ${pending.join(', ')}`), { code: 'SCHEMA_BEHIND', hint: 'reproq migrate, or start the broker with --migrate' })
   } finally {
     await client.end()

@@ -93,7 +93,8 @@ async function startDatabase(options: Record<string, unknown>): Promise<{ url: s
   }
   const { startEmbedded } = await import('../db/embedded.js')
   const server = await startEmbedded({ dataDir: DATA_FOLDER })
-  line('postgres', `${server.version} embedded, ${server.relocated ?? DATA_FOLDER} (port ${server.port})   ${seconds(started)}`)
+  line('postgres', `${server.version} embedded, ${server.relocated ? server.dataDir : DATA_FOLDER} (port ${server.port})   ${seconds(started)}`)
+  if (server.relocated) say(paint('dim', `    ${server.relocated}`))
   return { url: server.url, stop: () => server.stop() }
 }
 
