@@ -14,6 +14,7 @@ export class Promoter {
   #timer: NodeJS.Timeout | undefined
   #dueAt = Number.POSITIVE_INFINITY
   #busy: Promise<void> | undefined
+  #again = false
   #stopped = false
 
   constructor(db: Db, onReady: (queue: string) => void, onError: (error: unknown) => void) {
@@ -33,6 +34,8 @@ export class Promoter {
 
   /** Promotes all that is due and sets the timer to what is next. Never rejects. */
   runOnce(): Promise<void> {
+    // The statement on its way may have looked before what this call is about was there.
+    this.#again = true
     return (this.#busy ??= this.#promoteAll().finally(() => (this.#busy = undefined)))
   }
 
@@ -42,13 +45,14 @@ export class Promoter {
   }
 
   async #promoteAll() {
-    clearTimeout(this.#timer)
-    this.#dueAt = Number.POSITIVE_INFINITY
     try {
       for (;;) {
+        this.#again = false
+        clearTimeout(this.#timer)
+        this.#dueAt = Number.POSITIVE_INFINITY
         const { queues, promoted, nextMs } = await promote(this.#db, BATCH)
         for (const queue of queues) this.#onReady(queue)
-        if (promoted < BATCH) {
+        if (promoted < BATCH && !this.#again) {
           if (nextMs !== null) this.expect(nextMs)
           return
         }

@@ -1,0 +1,68 @@
+import t from 'tap'
+import { givenDatabase, givenRuns, placesOf, type Given } from '../../../test/helpers/given.js'
+import { until } from '../../../test/helpers/wait.js'
+import type { Db } from '../db/pool.js'
+import { Promoter } from './promoter.js'
+
+function promoterOn(t: { teardown(end: () => void): unknown }, { db }: Given) {
+  const woken: string[] = []
+  const errors: unknown[] = []
+  const gate = { queries: 0, after: async () => {} }
+  const gated: Db = {
+    query: async (statement, params) => {
+      gate.queries++
+      const rows = await db.query(statement, params)
+      await gate.after()
+      return rows
+    },
+  }
+  const promoter = new Promoter(gated, (queue) => woken.push(queue), (error) => errors.push(error))
+  t.teardown(() => promoter.stop())
+  t.teardown(() => {
+    if (errors.length > 0) throw errors[0]
+  })
+  return { promoter, woken, gate }
+}
+
+t.test('a timer set to the earliest run promotes it when it is due, without a look in between', async (t) => {
+  const given = await givenDatabase(t)
+  const { promoter, woken, gate } = promoterOn(t, given)
+  await givenRuns(given.db, { queue: 'late', runAfterMs: Date.now() + 3_600_000 }, { queue: 'soon', runAfterMs: Date.now() + 300 })
+  promoter.expect(3_600_000)
+  promoter.expect(300)
+  await until('promoted', () => woken.includes('soon'))
+  t.ok(gate.queries <= 3, `${gate.queries} queries`)
+  t.notOk(woken.includes('late'))
+})
+
+t.test('a run that was stored after the statement on its way had looked is found all the same', async (t) => {
+  const given = await givenDatabase(t)
+  const { promoter, woken, gate } = promoterOn(t, given)
+  let id: string | undefined
+  gate.after = async () => {
+    gate.after = async () => {}
+    ;[id] = await givenRuns(given.db, { queue: 'hinted', runAfterMs: Date.now() + 50 })
+    // As the notification of a foreign insert does.
+    void promoter.runOnce()
+  }
+  await promoter.runOnce()
+  await until('promoted', () => woken.includes('hinted'), 3_000)
+  t.strictSame(await placesOf(given.others, id as string), ['ready'])
+})
+
+t.test('a timer that fires during a statement is not forgotten, nor are those after it', async (t) => {
+  const given = await givenDatabase(t)
+  const { promoter, woken, gate } = promoterOn(t, given)
+  gate.after = async () => {
+    gate.after = async () => {}
+    await givenRuns(given.db, { queue: 'short', runAfterMs: Date.now() + 400 })
+    promoter.expect(400)
+    // Longer than the timer: it fires while this statement has not been answered.
+    await new Promise((resolve) => setTimeout(resolve, 600))
+  }
+  await promoter.runOnce()
+  await until('the first', () => woken.includes('short'), 3_000)
+  await givenRuns(given.db, { queue: 'next', runAfterMs: Date.now() + 100 })
+  promoter.expect(100)
+  await until('the next', () => woken.includes('next'), 3_000)
+})
