@@ -132,23 +132,26 @@ export class Dispatch {
     }
   }
 
-  /** The first set of awake queues that anyone has room for, with the room of all who have it, dealt out in turns. */
+  /** A set of awake queues that anyone has room for, with the room of all who have it, dealt out in turns. */
   #nextDemand(): Demand | undefined {
-    const takers = [...this.#takers.values()]
-    // Someone else begins each time, so that a trickle of runs is shared too.
-    const start = this.#first++ % Math.max(takers.length, 1)
-    const lanes: { slot: Slot; queues: string[]; free: number }[] = []
-    for (const taker of [...takers.slice(start), ...takers.slice(0, start)]) {
+    const bySet = new Map<string, { queues: string[]; lanes: { slot: Slot; free: number }[] }>()
+    for (const taker of this.#takers.values()) {
       for (const { queues, free } of taker.freeLanes()) {
-        const awake = queues.filter((queue) => this.#awake.has(queue))
-        if (free > 0 && awake.length > 0) lanes.push({ slot: { sessionId: taker.sessionId, workerId: taker.workerId }, queues: awake, free })
+        const awake = queues.filter((queue) => this.#awake.has(queue)).toSorted()
+        if (free === 0 || awake.length === 0) continue
+        const key = awake.join('\0')
+        const demand = bySet.get(key) ?? { queues: awake, lanes: [] }
+        bySet.set(key, demand)
+        demand.lanes.push({ slot: { sessionId: taker.sessionId, workerId: taker.workerId }, free })
       }
     }
-    const [first] = lanes
-    if (!first) return undefined
-    const key = first.queues.toSorted().join('\0')
-    const alike = lanes.filter((lane) => lane.queues.toSorted().join('\0') === key)
-    return { queues: first.queues, slots: dealOut(alike, this.#options.batch) }
+    if (bySet.size === 0) return undefined
+    // Sets take turns, so that a busy one keeps no other waiting; in a set somebody else begins each time, so that a
+    // trickle of runs is shared too.
+    const turn = this.#first++
+    const { queues, lanes } = [...bySet.values()][turn % bySet.size] as { queues: string[]; lanes: { slot: Slot; free: number }[] }
+    const start = Math.floor(turn / bySet.size) % lanes.length
+    return { queues, slots: dealOut([...lanes.slice(start), ...lanes.slice(0, start)], this.#options.batch) }
   }
 }
 

@@ -1,0 +1,238 @@
+import t from 'tap'
+import { givenDatabase, givenForeignRun, givenRuns, givenSession, misplaced, placesOf, type Given } from '../../../test/helpers/given.js'
+import { until } from '../../../test/helpers/wait.js'
+import type { Db } from '../db/pool.js'
+import { Events } from '../events.js'
+import type { Leased } from '../runs/lease.js'
+import { release } from '../runs/release.js'
+import { Dispatch, type FreeLane, type Taker } from './dispatch.js'
+
+/** A taker whose room is what a test says, less what it was given. */
+class TestTaker implements Taker {
+  readonly got: Leased[] = []
+  readonly sessionId: string
+  readonly workerId: string
+  present = true
+  readonly #lanes: FreeLane[]
+
+  constructor(session: { sessionId: string; workerId: string }, ...lanes: FreeLane[]) {
+    this.sessionId = session.sessionId
+    this.workerId = session.workerId
+    this.#lanes = lanes
+  }
+
+  freeLanes(): FreeLane[] {
+    return this.#lanes.map(({ queues, free }) => ({ queues, free: free - this.got.filter(({ queue }) => queues.includes(queue)).length }))
+  }
+
+  deliver(runs: Leased[]): boolean {
+    if (this.present) this.got.push(...runs)
+    return this.present
+  }
+}
+
+/** Counts the statements, and lets a test stand between a statement and its answer. */
+class WatchedDb implements Db {
+  queries = 0
+  before: () => Promise<void> = async () => {}
+  after: () => Promise<void> = async () => {}
+  readonly #db: Db
+
+  constructor(db: Db) {
+    this.#db = db
+  }
+
+  query: Db['query'] = async (statement, params) => {
+    this.queries++
+    await this.before()
+    const rows = await this.#db.query(statement, params)
+    await this.after()
+    return rows
+  }
+}
+
+function dispatchOn({ db }: Given, options: { batch?: number } = {}) {
+  const watched = new WatchedDb(db)
+  const errors: unknown[] = []
+  const undelivered: Leased[] = []
+  const dispatch = new Dispatch(watched, new Events(), {
+    leaseMs: 60_000,
+    againMs: 20,
+    ...options,
+    onError: (error) => errors.push(error),
+    onUndelivered: (runs) => {
+      undelivered.push(...runs)
+      void release(db, runs.map((run) => ({ ...run, delayMs: 0 }))).then(() => runs.forEach(({ queue }) => dispatch.wake(queue)))
+    },
+  })
+  return { dispatch, watched, errors, undelivered }
+}
+
+/** Resolves when a turn that was asked for just now would have begun its statement. */
+const turns = async (count = 3) => {
+  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve))
+}
+
+t.test('nothing is asked of the database when nobody has room, or nothing woke', async (t) => {
+  const given = await givenDatabase(t)
+  const { dispatch, watched } = dispatchOn(given)
+  dispatch.wake('default')
+  dispatch.freed()
+  await turns()
+  t.equal(watched.queries, 0, 'no taker')
+
+  const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 1 })
+  dispatch.register(taker)
+  await until('the first look', () => watched.queries === 1)
+  dispatch.freed()
+  dispatch.wake('other')
+  await turns()
+  t.equal(watched.queries, 1, 'the queue is known to be empty, and nobody takes from the other')
+})
+
+t.test('a full batch is followed by another look, a short one is not', async (t) => {
+  const given = await givenDatabase(t)
+  await givenRuns(given.db, {}, {}, {}, {}, {})
+  const { dispatch, watched } = dispatchOn(given, { batch: 2 })
+  const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 100 })
+  dispatch.register(taker)
+  await until('all five', () => taker.got.length === 5)
+  await turns()
+  t.equal(watched.queries, 3)
+})
+
+t.test('a wake-up that comes while a lease is on its way is not lost', async (t) => {
+  const given = await givenDatabase(t)
+  const { dispatch, watched } = dispatchOn(given)
+  const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 5 })
+  // The statement has looked and found nothing; only then the run is stored and said.
+  watched.after = async () => {
+    watched.after = async () => {}
+    await givenRuns(given.db, {})
+    dispatch.wake('default')
+  }
+  dispatch.register(taker)
+  await until('the run that came in between', () => taker.got.length === 1)
+})
+
+t.test('room that comes back while a lease is on its way is used', async (t) => {
+  const given = await givenDatabase(t)
+  await givenRuns(given.db, {}, {})
+  const { dispatch, watched } = dispatchOn(given)
+  const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 1 })
+  const done: Leased[] = []
+  watched.after = async () => {
+    setImmediate(() => {
+      done.push(...taker.got.splice(0))
+      dispatch.freed()
+    })
+  }
+  dispatch.register(taker)
+  await until('both, one after the other', () => done.length + taker.got.length === 2)
+})
+
+t.test('takers of one set of queues share a statement, and its runs evenly', async (t) => {
+  const given = await givenDatabase(t)
+  await givenRuns(given.db, ...Array.from({ length: 9 }, () => ({})))
+  const { dispatch, watched } = dispatchOn(given)
+  const takers = await Promise.all(['a', 'b', 'c'].map(async (name) => new TestTaker(await givenSession(given.db, name), { queues: ['default'], free: 10 })))
+  for (const taker of takers) dispatch.register(taker)
+  await until('all nine', () => takers.flatMap(({ got }) => got).length === 9)
+  t.strictSame(takers.map(({ got }) => got.length), [3, 3, 3])
+  await turns()
+  t.equal(watched.queries, 1)
+})
+
+t.test('runs that trickle in one by one are shared too', async (t) => {
+  const given = await givenDatabase(t)
+  const { dispatch } = dispatchOn(given)
+  const takers = await Promise.all(['a', 'b'].map(async (name) => new TestTaker(await givenSession(given.db, name), { queues: ['default'], free: 100 })))
+  for (const taker of takers) dispatch.register(taker)
+  for (let count = 1; count <= 6; count++) {
+    await givenRuns(given.db, {})
+    dispatch.wake('default')
+    await until('the next', () => takers.flatMap(({ got }) => got).length === count)
+  }
+  t.ok(takers.every(({ got }) => got.length >= 2), `${takers.map(({ got }) => got.length).join(' and ')}`)
+})
+
+t.test('the best run goes first across the queues of a lane, and no lane gets more than its room', async (t) => {
+  const given = await givenDatabase(t)
+  const low = await givenForeignRun(given.others, { queue_name: 'a' })
+  const high = await givenForeignRun(given.others, { queue_name: 'b', priority: 5 })
+  await givenRuns(given.db, { queue: 'c' }, { queue: 'c' }, { queue: 'c' })
+  const { dispatch } = dispatchOn(given)
+  const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['a', 'b'], free: 5 }, { queues: ['c'], free: 2 })
+  dispatch.register(taker)
+  await until('four of five', () => taker.got.length === 4)
+  await turns()
+  t.strictSame(taker.got.filter(({ queue }) => queue !== 'c').map(({ run }) => run), [high, low])
+  t.equal(taker.got.filter(({ queue }) => queue === 'c').length, 2)
+})
+
+t.test('a lane that always has room and runs keeps no other lane waiting', async (t) => {
+  const given = await givenDatabase(t)
+  await givenRuns(given.db, ...Array.from({ length: 30 }, () => ({ queue: 'busy' })), { queue: 'quiet' })
+  const { dispatch } = dispatchOn(given, { batch: 1 })
+  const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['busy'], free: 100 }, { queues: ['quiet'], free: 1 })
+  dispatch.register(taker)
+  await until('everything', () => taker.got.length === 31)
+  const place = taker.got.findIndex(({ queue }) => queue === 'quiet')
+  t.ok(place <= 2, `the quiet lane had its run as number ${place + 1}`)
+})
+
+t.test('leases whose taker has gone go back uncounted, and to somebody else', async (t) => {
+  const given = await givenDatabase(t)
+  const [id] = await givenRuns(given.db, {})
+  const { dispatch, undelivered, watched } = dispatchOn(given)
+  const gone = new TestTaker(await givenSession(given.db, 'gone'), { queues: ['default'], free: 1 })
+  const there = new TestTaker(await givenSession(given.db, 'there'), { queues: ['default'], free: 1 })
+  watched.after = async () => {
+    watched.after = async () => {}
+    dispatch.unregister(gone)
+    dispatch.register(there)
+  }
+  dispatch.register(gone)
+  await until('the other has it', () => there.got.length === 1)
+  t.strictSame(gone.got, [])
+  t.equal(undelivered.length, 1)
+  t.match(there.got, [{ run: id, attempt: 1 }])
+  t.strictSame(await misplaced(given.others), [])
+})
+
+t.test('a taker that refuses delivery keeps nothing', async (t) => {
+  const given = await givenDatabase(t)
+  const [id] = await givenRuns(given.db, {})
+  const { dispatch, undelivered } = dispatchOn(given)
+  const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 1 })
+  taker.present = false
+  dispatch.register(taker)
+  await until('undelivered', () => undelivered.length > 0)
+  dispatch.stop()
+  await until('ready again', async () => (await placesOf(given.others, id as string)).join() === 'ready')
+})
+
+t.test('when the database fails a lease, it is told, and tried again by itself', async (t) => {
+  const given = await givenDatabase(t)
+  await givenRuns(given.db, {})
+  const { dispatch, watched, errors } = dispatchOn(given)
+  let failures = 2
+  watched.before = async () => {
+    if (failures-- > 0) throw new Error('gone')
+  }
+  const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 1 })
+  dispatch.register(taker)
+  await until('the run', () => taker.got.length === 1)
+  t.equal(errors.length, 2)
+})
+
+t.test('a stopped dispatcher leases nothing more', async (t) => {
+  const given = await givenDatabase(t)
+  await givenRuns(given.db, {})
+  const { dispatch, watched } = dispatchOn(given)
+  dispatch.stop()
+  dispatch.register(new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 1 }))
+  dispatch.wake('default')
+  await turns()
+  t.equal(watched.queries, 0)
+})
