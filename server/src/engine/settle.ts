@@ -1,4 +1,4 @@
-import type { Status } from '../../../protocol/src/index.js'
+import { storageFault, type Status } from '../../../protocol/src/index.js'
 import { BrokerError } from '../errors.js'
 import { sqlState, type Db } from '../db/pool.js'
 import type { Events } from '../events.js'
@@ -38,14 +38,17 @@ export class Settle {
     this.#db = db
     this.#events = events
     this.#options = options
-    this.#finalizing = new GroupCommit((items) => inOrder(items, finalize(db, items)), { limit: 500 })
-    this.#releasing = new GroupCommit((items) => inOrder(items, release(db, items)), { limit: 500 })
+    this.#finalizing = new GroupCommit((items) => fenced(items, (once) => finalize(db, once)), { limit: 500 })
+    this.#releasing = new GroupCommit((items) => fenced(items, (once) => release(db, once)), { limit: 500 })
   }
 
   /** Stores the verdict on one attempt, once. Rejects with DATABASE_UNAVAILABLE: nothing is known to be stored, send it again. */
   async settle(held: Held, report: Report, wallMs?: number): Promise<Disposition> {
     const tooLarge = report.output !== undefined && Buffer.byteLength(report.output) > this.#options.outputBytes
     if (tooLarge) return this.#refuseOutput(held, 'output_too_large', `The output is larger than ${this.#options.outputBytes} bytes`, wallMs)
+    // Postgres would store half a surrogate pair as U+FFFD, and give 1e131000 back as 131,001 digits.
+    const fault = report.output === undefined ? undefined : storageFault(report.output, Number.POSITIVE_INFINITY)
+    if (fault) return this.#refuseOutput(held, 'invalid_output', `Postgres cannot keep the output: ${fault.code} at position ${fault.position}`, wallMs)
     const decision = decide(report, held, this.#options.retry)
     if (decision.to === 'release') return this.#settleReleased(held)
     try {
@@ -138,8 +141,13 @@ function dispositionOf(settled: Settled) {
   return { disp, status: settled.status, delayMs: settled.delayMs }
 }
 
-/** A fenced statement returns only the rows it changed; put them back beside what was asked. */
-async function inOrder(items: { run: string; lease: string }[], changing: Promise<Settled[]>): Promise<(Settled | undefined)[]> {
-  const changed = new Map((await changing).map((settled) => [settled.lease, settled]))
-  return items.map((item) => changed.get(item.lease))
+/**
+ * A fenced statement returns only the rows it changed; put them back beside what was asked. A lease that comes twice in
+ * one batch (a result sent again before it was answered) settles its run once: the first verdict counts.
+ */
+async function fenced<Item extends { run: string; lease: string }>(items: Item[], change: (once: Item[]) => Promise<Settled[]>): Promise<(Settled | undefined)[]> {
+  const first = new Map<string, Item>()
+  for (const item of items) if (!first.has(item.lease)) first.set(item.lease, item)
+  const changed = new Map((await change([...first.values()])).map((settled) => [settled.lease, settled]))
+  return items.map((item) => (first.get(item.lease) === item ? changed.get(item.lease) : undefined))
 }
