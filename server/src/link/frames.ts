@@ -1,6 +1,7 @@
 import { CAPABILITIES, type BrokerFrameOf, type Cancellation, type ResultItem, type Subscription, type Verdict, type WorkerFrameOf } from '../../../protocol/src/index.js'
 import { BrokerError } from '../errors.js'
 import type { Disposition } from '../engine/settle.js'
+import type { Release } from '../runs/release.js'
 import type { Reconciled } from '../sessions/sessions.js'
 import type { Entry } from './ledger.js'
 import type { Link } from './link.js'
@@ -37,7 +38,7 @@ async function hello(link: Link, frame: WorkerFrameOf['hello']): Promise<void> {
 }
 
 async function greet(link: Link, frame: WorkerFrameOf['hello']): Promise<void> {
-  const { config, db, sessions, brokerId, links, events, settle } = link.context
+  const { config, db, sessions, brokerId, links, events } = link.context
   const workerId = `${frame.worker}#${frame.instance.slice(0, 8)}`
   const { allowed, refused } = withinScope(link, frame.subs)
   const resumed = frame.resume && (await sessions.resume(db, frame.resume.session, frame.resume.key, workerId, brokerId, config.leaseMs))
@@ -49,8 +50,10 @@ async function greet(link: Link, frame: WorkerFrameOf['hello']): Promise<void> {
   const verdicts = await sessions.reconcile(db, session.sessionId, frame.held)
   // The broker thought these were delivered; the worker never had them.
   if (resumed) {
-    const undelivered = await sessions.stray(db, [session.sessionId], frame.held.map((item) => item.run))
-    void link.track(settle.release(undelivered.map((item) => ({ ...item, delayMs: 0 }))))
+    // Known by lease, not by run: it may hold an old lease of a run whose new one never reached it.
+    const kept = verdicts.filter(({ verdict }) => verdict === 'keep' || verdict === 'cancel').map(({ run }) => run)
+    const undelivered = await sessions.stray(db, [session.sessionId], kept)
+    releaseInBackground(link, undelivered.map((item) => ({ ...item, delayMs: 0 })))
   }
   // Also when it closed meanwhile: its leases are under this session now, and `closed` has shortened it.
   const answers = verdicts.map((verdict) => verdictFor(link, verdict))
@@ -163,10 +166,13 @@ function release(link: Link, { items }: WorkerFrameOf['release']): void {
 
 function giveBack(link: Link, items: { entry: Entry; delayMs: number }[]): void {
   for (const { entry } of items) link.ledger.remove(entry)
-  const { settle, dispatch, log } = link.context
-  const released = settle.release(items.map(({ entry, delayMs }) => ({ run: entry.run, lease: entry.lease, delayMs })))
-  link.track(released).catch((error: unknown) => log.error({ err: error }, 'leases could not be given back'))
-  dispatch.freed()
+  releaseInBackground(link, items.map(({ entry, delayMs }) => ({ run: entry.run, lease: entry.lease, delayMs })))
+  link.context.dispatch.freed()
+}
+
+function releaseInBackground(link: Link, leases: Release[]): void {
+  const { settle, log } = link.context
+  link.track(settle.release(leases)).catch((error: unknown) => log.error({ err: error }, 'leases could not be given back'))
 }
 
 async function bye(link: Link, { reason }: WorkerFrameOf['bye']): Promise<void> {
