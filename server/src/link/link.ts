@@ -28,6 +28,7 @@ export class Link implements Taker {
   #phase: Phase = 'greeting'
   #session: Session | undefined
   #ledger: Ledger | undefined
+  #greetedAt: number
   #heardAt: number
   #slowSince: number | undefined
   readonly #pending = new Set<Promise<unknown>>()
@@ -36,7 +37,7 @@ export class Link implements Taker {
     this.#socket = socket
     this.allows = allows
     this.context = context
-    this.#heardAt = context.now()
+    this.#greetedAt = this.#heardAt = context.now()
   }
 
   get phase(): Phase {
@@ -172,7 +173,7 @@ export class Link implements Taker {
   /** Looks at the clock: silence, a slow reader. Called now and then for every link. */
   check(now: number): void {
     const { config } = this.context
-    if (this.#phase === 'greeting' && now - this.#heardAt > config.helloMs) return this.fail('hello_timeout', 'hello_timeout', `No hello within ${config.helloMs} ms`)
+    if (this.#phase === 'greeting' && now - this.#greetedAt > config.helloMs) return this.fail('hello_timeout', 'hello_timeout', `No hello within ${config.helloMs} ms`)
     if (now - this.#heardAt > 2.5 * config.heartbeatMs && this.hasSession) {
       return this.fail('heartbeat_timeout', 'heartbeat_timeout', `Nothing heard for ${Math.round(now - this.#heardAt)} ms`)
     }
@@ -187,7 +188,7 @@ export class Link implements Taker {
 
   /** The broker's own clock stood still (suspended, overloaded): that is no silence of the worker. */
   forgive(now: number): void {
-    this.#heardAt = now
+    this.#greetedAt = this.#heardAt = now
   }
 
   // ── for the frame handlers ──
