@@ -23,6 +23,8 @@ import type { HttpContext } from './context.js'
 import { sourceOf } from './json-body.js'
 
 export const RunParams = Type.Object({ id: Type.String({ pattern: '^[0-9]{1,18}$', description: 'run id' }) })
+/** Postgres has no text with a NUL in it. */
+const StorableText = Type.String({ pattern: '^[^\\u0000]*$' })
 const WAIT_LIMIT_MS = 60_000
 const failures = { '4xx': Problem, '5xx': Problem }
 
@@ -77,8 +79,8 @@ export function runRoutes(app: App, context: HttpContext): void {
         summary: 'Runs, newest first',
         querystring: Type.Object({
           status: Type.Optional(Status),
-          queue: Type.Optional(Type.String()),
-          task: Type.Optional(Type.String()),
+          queue: Type.Optional(StorableText),
+          task: Type.Optional(StorableText),
           limit: Type.Integer({ minimum: 1, maximum: 1_000, default: 50 }),
           cursor: Type.Optional(Type.String({ pattern: '^[0-9]{1,18}$', description: 'next_cursor of the page before' })),
         }),

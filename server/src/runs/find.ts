@@ -82,14 +82,19 @@ function summary(row: SummaryRow): RunSummary {
     attempts: row.attempts,
     max_attempts: row.maxAttempts,
     timeout_ms: row.timeoutSeconds * 1_000,
-    enqueued_at: row.enqueuedAt.toISOString(),
-    run_after: row.runAfter?.toISOString() ?? null,
-    started_at: row.startedAt?.toISOString() ?? null,
-    finished_at: row.finishedAt?.toISOString() ?? null,
+    enqueued_at: instant(row.enqueuedAt) ?? '',
+    run_after: instant(row.runAfter),
+    started_at: instant(row.startedAt),
+    finished_at: instant(row.finishedAt),
     cancel_requested: row.cancelRequested,
     leased_by: row.leasedBy,
     last_error: row.lastError,
   }
+}
+
+/** Null also for what Postgres has and JavaScript has not: infinity, and years beyond 275,760. */
+function instant(at: Date | number | null): string | null {
+  return at instanceof Date && !Number.isNaN(at.getTime()) ? at.toISOString() : null
 }
 
 /** An entry of errors_json, whoever wrote it: the Go worker, manage.py or we. */

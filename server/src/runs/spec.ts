@@ -60,7 +60,12 @@ function runAfter(request: EnqueueRequest, where: string): number | null {
   if (request.run_after !== undefined && request.delay_ms !== undefined) {
     throw new BrokerError('INVALID_REQUEST', `${where} has both delay_ms and run_after; give one`)
   }
-  if (request.run_after !== undefined) return Date.parse(request.run_after)
+  if (request.run_after !== undefined) {
+    const ms = Date.parse(request.run_after)
+    // The format allows what JavaScript has no moment for: the 60th second of a minute.
+    if (Number.isNaN(ms)) throw new BrokerError('INVALID_REQUEST', `${where} has the run_after "${request.run_after}", which is no moment in time`)
+    return ms
+  }
   return request.delay_ms ? Date.now() + request.delay_ms : null
 }
 
