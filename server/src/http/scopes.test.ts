@@ -30,6 +30,7 @@ t.test('work is allowed on queues that a pattern names: exactly, or by the part 
     ['admin', 'anything', true],
     ['enqueue', 'enqueue', false],
     ['work:queue:a.c', 'abc', false],
+    ['admin', 'nul\0', false],
   ]
   for (const [scope, queue, allowed] of rows) t.equal(permitsWork([scope], queue), allowed, `${scope} on ${queue}`)
   t.ok(permitsWork(['read', 'work:queue:a', 'work:queue:b'], 'b'), 'one of several is enough')

@@ -13,8 +13,9 @@ export function permits(scopes: readonly string[], permission: Permission): bool
   return scopes.includes(permission) || scopes.includes('admin')
 }
 
-/** Whether a worker with these scopes may lease from the queue. */
+/** Whether a worker with these scopes may lease from the queue. Nobody may from one that Postgres has no text for. */
 export function permitsWork(scopes: readonly string[], queue: string): boolean {
+  if (queue.includes('\0')) return false
   return scopes.some((scope) => scope === 'admin' || (scope.startsWith('work:queue:') && matches(scope.slice('work:queue:'.length), queue)))
 }
 
