@@ -1,7 +1,7 @@
 import type { Db } from '../db/pool.js'
 import { statement } from '../db/statement.js'
 
-const overdueSql = statement<[number, string[]], { run: string; cancelRequested: boolean }>(import.meta.url, 'overdue.sql')
+const overdueSql = statement<[number, string[]], { run: string; late: boolean }>(import.meta.url, 'overdue.sql')
 const extendSql = statement<[number], never>(import.meta.url, 'extend.sql')
 
 /** Leased runs of these sessions that were asked to cancel, or ran `slackMs` past their limit. */
