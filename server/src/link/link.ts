@@ -100,8 +100,8 @@ export class Link implements Taker {
     if (this.#phase === 'closed') return
     const left = this.#phase
     this.#phase = 'closed'
-    this.context.dispatch.unregister(this)
     this.context.links.remove(this)
+    if (this.#session) this.context.dispatch.unregister(this)
     this.context.events.emit('link.closed', { workerId: this.#session?.workerId, code: String(code) })
     if (!this.#session || left === 'leaving') return
     const { db, config, links, sessions, log } = this.context
