@@ -29,10 +29,15 @@ export interface DispatchOptions {
   onUndelivered: (runs: Leased[]) => void
 }
 
+/** A free place of a taker, with the lane it belongs to. */
+export interface Place extends Slot {
+  lane: readonly string[]
+}
+
 /** A set of queues, and everyone's free places on exactly that set. */
 interface Demand {
   queues: string[]
-  slots: Slot[]
+  slots: Place[]
 }
 
 /**
@@ -45,6 +50,10 @@ export class Dispatch {
   readonly #options: DispatchOptions & { batch: number; againMs: number }
   readonly #takers = new Map<string, Taker>()
   readonly #awake = new Set<string>()
+  /** Queues that a lease statement on its way is asking. */
+  readonly #asked = new Set<string>()
+  /** Places, by lane, that statements on their way may fill. */
+  readonly #promised = new WeakMap<readonly string[], number>()
   #turning = false
   #stopped = false
   #first = 0
@@ -81,6 +90,22 @@ export class Dispatch {
     this.#turn()
   }
 
+  /**
+   * Free places for runs about to be written, so that they can be born leased: at most `most`, and none while anything ready
+   * may stand before them in the queue. They stay promised until `redeem`.
+   */
+  reserve(queue: string, most: number): Place[] {
+    if (this.#stopped || most === 0 || this.#awake.has(queue) || this.#asked.has(queue)) return []
+    const lanes = this.#freePlaces().filter(({ place }) => place.lane.includes(queue))
+    return this.#promise(dealOut(rotated(lanes, this.#first++), most))
+  }
+
+  /** The statement is over: `runs` (slot = index into `places`) were written and go to their takers; the places are no longer promised. */
+  redeem(places: (Place | undefined)[], runs: Leased[]): void {
+    for (const place of places) if (place) this.#promised.set(place.lane, (this.#promised.get(place.lane) ?? 0) - 1)
+    this.#deliver(runs, places)
+  }
+
   stop(): void {
     this.#stopped = true
   }
@@ -105,16 +130,26 @@ export class Dispatch {
 
   async #lease({ queues, slots }: Demand) {
     // Asleep before asking: a wake-up that comes while the statement runs is not lost.
-    for (const queue of queues) this.#awake.delete(queue)
-    const { taken, runs } = await lease(this.#db, queues, slots, this.#options.leaseMs).catch((error: unknown) => {
-      for (const queue of queues) this.#awake.add(queue)
-      throw error
-    })
-    if (taken === slots.length) for (const queue of queues) this.#awake.add(queue)
-    this.#deliver(runs, slots)
+    for (const queue of queues) {
+      this.#awake.delete(queue)
+      this.#asked.add(queue)
+    }
+    let leased: Leased[] = []
+    let drained = false
+    try {
+      const { taken, runs } = await lease(this.#db, queues, slots, this.#options.leaseMs)
+      leased = runs
+      drained = taken < slots.length
+    } finally {
+      for (const queue of queues) {
+        this.#asked.delete(queue)
+        if (!drained) this.#awake.add(queue)
+      }
+      this.redeem(slots, leased)
+    }
   }
 
-  #deliver(runs: Leased[], slots: Slot[]) {
+  #deliver(runs: Leased[], slots: (Slot | undefined)[]) {
     const bySession = new Map<string, Leased[]>()
     for (const run of runs) {
       const { sessionId } = slots[run.slot] as Slot
@@ -134,37 +169,61 @@ export class Dispatch {
 
   /** A set of awake queues that anyone has room for, with the room of all who have it, dealt out in turns. */
   #nextDemand(): Demand | undefined {
-    const bySet = new Map<string, { queues: string[]; lanes: { slot: Slot; free: number }[] }>()
-    for (const taker of this.#takers.values()) {
-      for (const { queues, free } of taker.freeLanes()) {
-        const awake = queues.filter((queue) => this.#awake.has(queue)).toSorted()
-        if (free === 0 || awake.length === 0) continue
-        const key = awake.join('\0')
-        const demand = bySet.get(key) ?? { queues: awake, lanes: [] }
-        bySet.set(key, demand)
-        demand.lanes.push({ slot: { sessionId: taker.sessionId, workerId: taker.workerId }, free })
-      }
+    const bySet = new Map<string, { queues: string[]; lanes: FreePlaces[] }>()
+    for (const free of this.#freePlaces()) {
+      const awake = free.place.lane.filter((queue) => this.#awake.has(queue)).toSorted()
+      if (awake.length === 0) continue
+      const key = awake.join('\0')
+      const demand = bySet.get(key) ?? { queues: awake, lanes: [] }
+      bySet.set(key, demand)
+      demand.lanes.push(free)
     }
     if (bySet.size === 0) return undefined
     // Sets take turns, so that a busy one keeps no other waiting; in a set somebody else begins each time, so that a
     // trickle of runs is shared too.
     const turn = this.#first++
-    const { queues, lanes } = [...bySet.values()][turn % bySet.size] as { queues: string[]; lanes: { slot: Slot; free: number }[] }
-    const start = Math.floor(turn / bySet.size) % lanes.length
-    return { queues, slots: dealOut([...lanes.slice(start), ...lanes.slice(0, start)], this.#options.batch) }
+    const { queues, lanes } = [...bySet.values()][turn % bySet.size] as { queues: string[]; lanes: FreePlaces[] }
+    return { queues, slots: this.#promise(dealOut(rotated(lanes, Math.floor(turn / bySet.size)), this.#options.batch)) }
+  }
+
+  /** Every lane with room that is not promised already. */
+  #freePlaces(): FreePlaces[] {
+    const places: FreePlaces[] = []
+    for (const taker of this.#takers.values()) {
+      for (const { queues, free } of taker.freeLanes()) {
+        const left = free - (this.#promised.get(queues) ?? 0)
+        if (left > 0) places.push({ place: { sessionId: taker.sessionId, workerId: taker.workerId, lane: queues }, free: left })
+      }
+    }
+    return places
+  }
+
+  #promise(places: Place[]): Place[] {
+    for (const { lane } of places) this.#promised.set(lane, (this.#promised.get(lane) ?? 0) + 1)
+    return places
   }
 }
 
-/** One place from each lane in turn, until all are dealt or the batch is full. */
-function dealOut(lanes: { slot: Slot; free: number }[], batch: number): Slot[] {
-  const slots: Slot[] = []
-  for (let round = 0; slots.length < batch; round++) {
+interface FreePlaces {
+  place: Place
+  free: number
+}
+
+function rotated<T>(items: T[], by: number): T[] {
+  const start = items.length === 0 ? 0 : by % items.length
+  return [...items.slice(start), ...items.slice(0, start)]
+}
+
+/** One place from each lane in turn, until all are dealt or there are enough. */
+function dealOut(lanes: FreePlaces[], most: number): Place[] {
+  const places: Place[] = []
+  for (let round = 0; places.length < most; round++) {
     const open = lanes.filter((lane) => lane.free > round)
     if (open.length === 0) break
-    for (const lane of open) {
-      if (slots.length === batch) break
-      slots.push(lane.slot)
+    for (const { place } of open) {
+      if (places.length === most) break
+      places.push(place)
     }
   }
-  return slots
+  return places
 }

@@ -1,49 +1,50 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { sqlState, type Db } from '../db/pool.js'
 import type { Events } from '../events.js'
-import { enqueue, type Placed } from '../runs/enqueue.js'
+import { enqueue, type Offer, type Placed } from '../runs/enqueue.js'
+import type { Leased } from '../runs/lease.js'
 import type { NewRun } from '../runs/spec.js'
+import type { Dispatch, Place } from './dispatch.js'
 import { GroupCommit } from './group-commit.js'
+import type { Promoter } from './promoter.js'
 
 const UNIQUE_VIOLATION = '23505'
 const BATCH = 2_000
 
+export interface IngestOptions {
+  leaseMs: number
+  /** A statement's end is unknown: runs may have been born leased without anybody knowing. */
+  onUncertain: () => void
+}
+
 /** Takes in runs: requests that arrive together share a statement, each request stays all or nothing. */
 export class Ingest {
+  readonly #db: Db
   readonly #events: Events
-  readonly #ready: (queue: string) => void
-  readonly #scheduled: (delayMs: number) => void
-  readonly #plain: GroupCommit<NewRun[], Placed[]>
-  readonly #keyed: GroupCommit<NewRun[], Placed[]>
+  readonly #dispatch: Dispatch
+  readonly #promoter: Promoter
+  readonly #options: IngestOptions
+  readonly #plain = new GroupCommit<NewRun[], Placed[]>((requests) => this.#write(requests, (runs) => this.#writeLeased(runs)), { limit: BATCH, weight: (runs) => runs.length })
+  // Apart, because keys take a slower statement.
+  readonly #keyed = new GroupCommit<NewRun[], Placed[]>((requests) => this.#write(requests, (runs) => enqueue(this.#db, runs)), { limit: BATCH, weight: (runs) => runs.length })
 
-  /** `ready` and `scheduled` are told after the commit. */
-  constructor(db: Db, events: Events, ready: (queue: string) => void, scheduled: (delayMs: number) => void) {
+  constructor(db: Db, events: Events, dispatch: Dispatch, promoter: Promoter, options: IngestOptions) {
+    this.#db = db
     this.#events = events
-    this.#ready = ready
-    this.#scheduled = scheduled
-    const group = () =>
-      new GroupCommit<NewRun[], Placed[]>(
-        async (requests) => {
-          const placed = await enqueue(db, requests.flat())
-          let from = 0
-          return requests.map((runs) => placed.slice(from, (from += runs.length)))
-        },
-        { limit: BATCH, weight: (runs) => runs.length },
-      )
-    // Apart, because a batch with keys takes the slower statement.
-    this.#plain = group()
-    this.#keyed = group()
+    this.#dispatch = dispatch
+    this.#promoter = promoter
+    this.#options = options
   }
 
   /** Stores all of `runs`, or none. In their order. */
   async enqueue(runs: NewRun[]): Promise<Placed[]> {
     const placed = await this.#store(runs)
     runs.forEach(({ queue, task }, index) => {
-      const { id, deduplicated, delayMs } = placed[index] as Placed
+      const { id, deduplicated, delayMs, leased } = placed[index] as Placed
       if (deduplicated) return
       this.#events.emit('run.enqueued', { runId: id, queue, task })
-      if (delayMs > 0) this.#scheduled(delayMs)
-      else this.#ready(queue)
+      if (delayMs > 0) this.#promoter.expect(delayMs)
+      else if (!leased) this.#dispatch.wake(queue)
     })
     return placed
   }
@@ -59,4 +60,49 @@ export class Ingest {
       return group.add(runs.map((run, index) => ({ ...run, specHash: createHash('sha256').update(`${run.specHash}:${index}:${process.hrtime.bigint()}`).digest('hex') })))
     }
   }
+
+  async #write(requests: NewRun[][], write: (runs: NewRun[]) => Promise<Placed[]>): Promise<Placed[][]> {
+    const placed = await write(requests.flat())
+    let from = 0
+    return requests.map((runs) => placed.slice(from, (from += runs.length)))
+  }
+
+  /** Runs for which a worker has room right now are written as leased to it: one statement and one wait less than enqueue and lease. */
+  async #writeLeased(runs: NewRun[]): Promise<Placed[]> {
+    const places = this.#reserve(runs)
+    const offers = places.map((place): Offer | undefined => place && { sessionId: place.sessionId, workerId: place.workerId, lease: randomUUID() })
+    let leased: Leased[] = []
+    try {
+      const placed = await enqueue(this.#db, runs, offers, this.#options.leaseMs)
+      leased = placed.flatMap(({ id, leased: isLeased }, index) => (isLeased ? [newborn(id, runs[index] as NewRun, offers[index] as Offer, index)] : []))
+      return placed
+    } catch (error) {
+      if (offers.some(Boolean) && sqlState(error) === undefined) this.#options.onUncertain()
+      throw error
+    } finally {
+      this.#dispatch.redeem(places, leased)
+    }
+  }
+
+  /** Who could take which run, by index; the most urgent first where there is not room for all. */
+  #reserve(runs: NewRun[]): (Place | undefined)[] {
+    const takers: (Place | undefined)[] = new Array<undefined>(runs.length).fill(undefined)
+    const dueByQueue = new Map<string, number[]>()
+    runs.forEach(({ queue, runAfterMs }, index) => {
+      if (runAfterMs !== null) return
+      const due = dueByQueue.get(queue)
+      if (due) due.push(index)
+      else dueByQueue.set(queue, [index])
+    })
+    for (const [queue, due] of dueByQueue) {
+      const places = this.#dispatch.reserve(queue, due.length)
+      if (places.length < due.length) due.sort((a, b) => (runs[b] as NewRun).priority - (runs[a] as NewRun).priority)
+      places.forEach((place, index) => (takers[due[index] as number] = place))
+    }
+    return takers
+  }
+}
+
+function newborn(id: string, run: NewRun, { lease }: Offer, slot: number): Leased {
+  return { slot, run: id, lease, task: run.task, queue: run.queue, attempt: 1, maxAttempts: run.maxAttempts, timeoutMs: run.timeoutSeconds * 1_000, spec: run.spec, cancelRequested: false }
 }

@@ -22,5 +22,5 @@ WITH input AS MATERIALIZED (
   INSERT INTO reproq_scheduled (run_after, result_id) SELECT run_after, result_id FROM run WHERE run_after > now()
 )
 SELECT coalesce(k.result_id, i.result_id)::text AS id, coalesce(k.result_id <> i.result_id, false) AS deduplicated,
-       coalesce(extract(epoch FROM i.run_after - now()) * 1000, 0)::float8 AS "delayMs"
+       coalesce(extract(epoch FROM i.run_after - now()) * 1000, 0)::float8 AS "delayMs", false AS leased
   FROM input i LEFT JOIN key k USING (key_hash) ORDER BY ordinal

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Db } from '../db/pool.js'
 import { statement } from '../db/statement.js'
+import type { Slot } from './lease.js'
 import type { NewRun } from './spec.js'
 
 /** Where an enqueue ended: a new run, or the one its idempotency key already had. `delayMs` until it is due. */
@@ -8,16 +9,28 @@ export interface Placed {
   id: string
   deduplicated: boolean
   delayMs: number
+  /** It was born under the lease it was offered. */
+  leased: boolean
+}
+
+/** A lease for a run that does not exist yet. */
+export interface Offer extends Slot {
+  lease: string
 }
 
 type Columns = [string[], string[], number[], string[], string[], (number | null)[], number[], number[]]
-const enqueueSql = statement<Columns, Placed>(import.meta.url, 'enqueue.sql')
+type Offers = [(string | null)[], (string | null)[], (string | null)[], number]
+const enqueueSql = statement<[...Columns, ...Offers], Placed>(import.meta.url, 'enqueue.sql')
 const enqueueOnceSql = statement<[...Columns, (Buffer | null)[]], Placed>(import.meta.url, 'enqueue-once.sql')
 
-/** → READY or scheduled. All of `runs`, or none; in their order. */
-export async function enqueue(db: Db, runs: NewRun[]): Promise<Placed[]> {
-  if (runs.every((run) => run.idempotencyKey === null)) return db.query(enqueueSql, columns(runs))
-  return enqueueOnce(db, runs)
+/**
+ * → READY, scheduled, or RUNNING where `offers` has a lease for the run. All of `runs`, or none; in their order. When one of
+ * them has an idempotency key, none is born leased.
+ */
+export function enqueue(db: Db, runs: NewRun[], offers: (Offer | undefined)[] = [], leaseMs = 0): Promise<Placed[]> {
+  if (runs.some((run) => run.idempotencyKey !== null)) return enqueueOnce(db, runs)
+  const ofEach = (pick: (offer: Offer) => string) => runs.map((_, index) => (offers[index] ? pick(offers[index]) : null))
+  return db.query(enqueueSql, [...columns(runs), ofEach(({ sessionId }) => sessionId), ofEach(({ workerId }) => workerId), ofEach(({ lease }) => lease), leaseMs])
 }
 
 /** A key that comes twice in one batch makes one run: the statement is given each key once, and the twins share its answer. */
