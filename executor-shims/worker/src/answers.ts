@@ -5,7 +5,7 @@ import { fitted, type Report } from './result-item.js'
 import type { HeldRun } from './slots.js'
 
 export interface AnswersOptions {
-  link: Link
+  link: Pick<Link, 'isOpen' | 'bufferedBytes' | 'send'>
   /** Milliseconds, monotonic. */
   now: () => number
   /** Looks at the clock; false while the leases cannot be trusted. */
@@ -108,6 +108,7 @@ export class Answers {
     if (this.#returning.size === 0) return
     const returning = [...this.#returning]
     if (!this.#send({ t: 'release', items: returning.map(([held, reason]) => ({ l: held.l, reason })) })) return
+    this.#returning.clear()
     for (const [held, reason] of returning) this.#options.returned(held, reason)
   }
 
