@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { delimiter } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Events } from '../events.js'
 
@@ -7,6 +8,8 @@ export interface DevWorkerOptions {
   token: string
   python: string | undefined
   tasks: string[]
+  /** Folders where Python also looks for modules. */
+  pythonPath: string[]
 }
 
 const MAIN = fileURLToPath(new URL('main.js', import.meta.url))
@@ -18,11 +21,11 @@ export class DevWorker {
   #stopping = false
   #said = ''
 
-  constructor({ url, token, python, tasks }: DevWorkerOptions) {
+  constructor({ url, token, python, tasks, pythonPath }: DevWorkerOptions) {
     const args = ['worker', '--url', url, '--quiet', '--name', 'dev', ...tasks.flatMap((pattern) => ['--tasks', pattern])]
     if (python !== undefined) args.push('--python', python, '--allow-tasks', '*')
     this.#child = spawn(process.execPath, [MAIN, ...args], {
-      env: { ...process.env, REPROQ_TOKEN: token },
+      env: { ...process.env, REPROQ_TOKEN: token, PYTHONPATH: [...pythonPath, process.env.PYTHONPATH ?? ''].filter(Boolean).join(delimiter) },
       // Its own group: a Ctrl-C of the terminal is for us, and we stop it in order. The channel tells it when we are gone.
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { pino } from 'pino'
 import { Reproq, type RunHandle } from '../../../sdk-ts/src/index.js'
@@ -69,7 +70,7 @@ async function dev(options: DevOptions & Record<string, unknown>): Promise<void>
 
     const python = pythonOf(options.python)
     announceRuns(broker.events, new Reproq({ url, token }))
-    worker = new DevWorker({ url, token, python, tasks: options.tasks ?? exampleTasks() })
+    worker = new DevWorker({ url, token, python, tasks: options.tasks ?? exampleTasks(), pythonPath: existsSync(EXAMPLES) ? [dirname(EXAMPLES)] : [] })
     parts.unshift(worker)
     await worker.connected(broker.events)
     line('worker', `typescript${python ? `, python (${python})` : ''}`)
