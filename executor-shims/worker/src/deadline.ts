@@ -24,6 +24,11 @@ export class TrustWindow {
     return this.#deadline
   }
 
+  /** How long before the lease ends the deadline is: the time to stop what runs. */
+  get marginMs(): number {
+    return this.#terms.leaseMs - trustMs(this.#terms)
+  }
+
   isOver(now: number): boolean {
     return now >= this.#deadline
   }

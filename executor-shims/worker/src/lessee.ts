@@ -46,7 +46,7 @@ export class Lessee implements LinkOwner {
     this.#pulse = new Pulse({
       now: options.now,
       beat: (n) => this.#send({ t: 'hb', n, held: this.#slots.handles() }),
-      lost: () => this.#lostTrust(),
+      lost: (marginMs) => this.#lostTrust(marginMs),
       regained: () => this.#regainedTrust(),
     })
     this.#intake = new Intake({ lanes: options.lanes, now: options.now, send: (frame) => this.#send(frame) })
@@ -120,7 +120,7 @@ export class Lessee implements LinkOwner {
     const { cancelled, confirmed, gone } = this.#slots.reconcile(welcome.verdicts)
     for (const held of confirmed) this.#confirm(held, 'finalized')
     for (const held of gone) this.#lose(held, 'another worker has it, or it is over')
-    for (const held of cancelled) this.#cancel(held, false)
+    for (const held of cancelled) this.#cancel(held, false, 'cancelled')
     this.#answers.welcomed(welcome.limits)
     this.#pulse.welcomed(helloSentAt, welcome.hb_ms, { leaseMs: welcome.lease_ms, safetyMs: welcome.safety_ms, reconnectMs: welcome.reconnect_ms })
     this.#intake.welcomed()
@@ -171,15 +171,16 @@ export class Lessee implements LinkOwner {
   }
 
   #cancelAll(items: readonly Cancellation[]) {
-    for (const { l, mode } of items) {
+    for (const { l, mode, reason } of items) {
       const held = this.#slots.get(l)
-      if (held) this.#cancel(held, mode === 'hard')
+      if (held) this.#cancel(held, mode === 'hard', reason)
     }
   }
 
-  #cancel(held: HeldRun, hard: boolean) {
-    held.cancelRequested = true
-    if (held.state === 'running') held.stopping.abort(new Stop('cancelled', hard))
+  /** With the reason `timeout` nobody asked for it: the broker found that the run-time limit has passed. */
+  #cancel(held: HeldRun, hard: boolean, reason: string) {
+    held.cancelRequested ||= reason !== 'timeout'
+    if (held.state === 'running') held.stopping.abort(new Stop(reason === 'timeout' ? 'timeout' : 'cancelled', hard))
     if (held.state !== 'waiting') return
     this.#slots.skip(held)
     this.#report(held, { outcome: 'cancelled', error: { class: 'Cancelled', message: 'The run was cancelled before it started' } }, 0)
@@ -272,10 +273,11 @@ export class Lessee implements LinkOwner {
     this.#answers.forget(held)
   }
 
-  #lostTrust() {
+  #lostTrust(marginMs: number) {
     const running = this.#slots.all().filter((held) => held.state === 'running')
     this.#log.error('No broker has confirmed the leases in time; what runs is being stopped', { runs: running.length })
-    for (const held of running) held.stopping.abort(new Stop('lost_lease'))
+    // A grace that outlasts the lease is none that we can give.
+    for (const held of running) held.stopping.abort(new Stop('lost_lease', held.assignment.cancel_grace_ms > marginMs))
     this.#options.tell('trust.lost', { runs: running.length })
   }
 

@@ -5,8 +5,8 @@ export interface PulseOptions {
   now: () => number
   /** Sends heartbeat `n`. */
   beat(n: number): void
-  /** The deadline has passed: from now on nothing held can be trusted. */
-  lost(): void
+  /** The deadline has passed: from now on nothing held can be trusted, and what runs has to be dead in `marginMs`. */
+  lost(marginMs: number): void
   /** The broker has confirmed again that the session lives. */
   regained(): void
 }
@@ -28,7 +28,7 @@ export class Pulse {
   check(): boolean {
     if (this.#isTrusted && this.#trust.isOver(this.#options.now())) {
       this.#isTrusted = false
-      this.#options.lost()
+      this.#options.lost(this.#trust.marginMs)
     }
     return this.#isTrusted
   }

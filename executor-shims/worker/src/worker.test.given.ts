@@ -1,3 +1,4 @@
+import type { Outcome } from '../../../protocol/src/index.js'
 import type { Assignment, Executor, Settlement, Stop } from './executor.js'
 import { ScriptedBroker, TERMS, type Conversation } from './scripted-broker.test.given.js'
 import { Worker, type WorkerEventMap, type WorkerOptions } from './worker.js'
@@ -14,11 +15,13 @@ export interface Execution {
   readonly stop: Stop | undefined
 }
 
-/** Executes nothing: a test decides when and how attempts end. Stopped ones end as `cancelled` unless `ignoresStop`. */
+/** Executes nothing: a test decides when and how attempts end. Stopped ones end by themselves unless `ignoresStop`. */
 export class HandExecutor implements Executor {
   readonly name = 'hand'
   readonly executions: Execution[] = []
   ignoresStop = false
+  /** How stopped attempts end. */
+  outcome: Outcome = 'cancelled'
   stopped = 0
   readonly #looks = new Set<() => void>()
 
@@ -37,7 +40,7 @@ export class HandExecutor implements Executor {
         },
       })
       signal.addEventListener('abort', () => {
-        if (!this.ignoresStop) settle({ outcome: 'cancelled', error: { class: 'Cancelled', message: 'stopped' } })
+        if (!this.ignoresStop) settle({ outcome: this.outcome, error: { class: 'Cancelled', message: 'stopped' } })
         for (const look of this.#looks) look()
       })
       for (const look of this.#looks) look()

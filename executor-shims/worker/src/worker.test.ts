@@ -79,6 +79,17 @@ t.test('a cancel reaches running code, by its own frame or with a heartbeat', as
   t.match((await link.expect('result')).items, [{ l: 2, outcome: 'cancelled' }])
 })
 
+t.test('a cancel because of the run-time limit is a timeout, which nobody asked for', async (t) => {
+  const { executor, link } = await given(t)
+  executor.outcome = 'timeout'
+  link.send({ t: 'runs', items: [leased(1, 'x')] })
+  await link.expect('accept')
+  const attempt = await executor.started(1)
+  link.send({ t: 'cancel', items: [{ l: 1, mode: 'hard', reason: 'timeout', grace_ms: 0 }] })
+  t.match(await executor.told(attempt), { reason: 'timeout', hard: true })
+  t.match((await link.expect('result')).items, [{ l: 1, outcome: 'timeout' }])
+})
+
 t.test('the run-time limit stops the code', async (t) => {
   const { executor, link } = await given(t)
   link.send({ t: 'runs', items: [leased(1, 'x', { timeout_ms: 60 }), leased(2, 'x', { timeout_ms: 0 }), leased(3, 'x', { timeout_ms: 1e12 })] })
