@@ -1,0 +1,77 @@
+import { fork, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { Answer, Request } from '../players/conductor.js'
+import type { PlayerConfig } from '../players/player.js'
+
+const MAIN = fileURLToPath(new URL('../players/main.js', import.meta.url))
+
+export interface ChildOptions {
+  system: string
+  role: 'prepare' | 'producer' | 'worker'
+  config: PlayerConfig
+  /** The Node it runs on. */
+  node: string
+  nodeArgs?: string[]
+}
+
+/** A producer or worker process of a cell, and the commands it answers. */
+export class Child {
+  readonly #process: ChildProcess
+  readonly #asked = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>()
+  #asks = 0
+  #stderr = ''
+
+  private constructor({ system, role, config, node, nodeArgs = [] }: ChildOptions) {
+    this.#process = fork(MAIN, [system, role, JSON.stringify(config)], { execPath: node, execArgv: nodeArgs, stdio: ['ignore', 'ignore', 'pipe', 'ipc'] })
+    this.#process.stderr?.on('data', (chunk: Buffer) => (this.#stderr = (this.#stderr + String(chunk)).slice(-4_000)))
+    this.#process.on('message', (answer: Answer) => this.#answered(answer))
+    this.#process.on('exit', () => this.#failAll(`The ${role} of ${system} has ended\n${this.#stderr}`))
+  }
+
+  /** Resolves when it has loaded everything and waits for commands. */
+  static async open(options: ChildOptions): Promise<Child> {
+    const child = new Child(options)
+    await new Promise<unknown>((resolve, reject) => child.#asked.set(0, { resolve, reject }))
+    return child
+  }
+
+  /** One that does its work and ends. */
+  static async run(options: ChildOptions): Promise<void> {
+    const child = new Child(options)
+    const [code] = (await once(child.#process, 'exit')) as [number | null]
+    if (code !== 0) throw new Error(`The ${options.role} of ${options.system} failed\n${child.#stderr}`)
+  }
+
+  get pid(): number {
+    return this.#process.pid ?? 0
+  }
+
+  ask<Value>(command: string, options: Record<string, number> = {}): Promise<Value> {
+    const id = ++this.#asks
+    const answered = new Promise<unknown>((resolve, reject) => this.#asked.set(id, { resolve, reject }))
+    this.#process.send({ id, command, options } satisfies Request)
+    return answered as Promise<Value>
+  }
+
+  async stop(): Promise<void> {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return
+    const exited = once(this.#process, 'exit')
+    const late = setTimeout(() => this.#process.kill('SIGKILL'), 10_000)
+    await this.ask('stop').catch(() => {})
+    await exited
+    clearTimeout(late)
+  }
+
+  #answered({ id, value, error }: Answer) {
+    const asked = this.#asked.get(id)
+    this.#asked.delete(id)
+    if (error === undefined) asked?.resolve(value)
+    else asked?.reject(new Error(error))
+  }
+
+  #failAll(message: string) {
+    for (const { reject } of this.#asked.values()) reject(new Error(message))
+    this.#asked.clear()
+  }
+}

@@ -1,0 +1,116 @@
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import pg from 'pg'
+import { startEmbedded, type Embedded } from '../../server/src/db/embedded.js'
+import { temporaryFolder } from './folders.js'
+
+/** After a checkpoint the disk is left alone for this long, so that one cell does not pay for the one before. */
+export const SETTLE_MS = { quick: 500, full: 5_000 }
+
+/** A server of the bench's own, with PostgreSQL's default settings (fsync and synchronous_commit on), gone at the end. */
+export class Postgres {
+  readonly #server: Embedded
+  readonly #folder: string
+  readonly #admin: pg.Client
+  #made = 0
+
+  private constructor(server: Embedded, folder: string, admin: pg.Client) {
+    this.#server = server
+    this.#folder = folder
+    this.#admin = admin
+  }
+
+  static async start(): Promise<Postgres> {
+    const folder = temporaryFolder('pg')
+    // Preloading pg_stat_statements would cost every cell; statistics come from the views that are always there.
+    const server = await startEmbedded({ dataDir: join(folder, 'data') })
+    const admin = new pg.Client({ connectionString: server.url, application_name: 'bench admin' })
+    await admin.connect()
+    return new Postgres(server, folder, admin)
+  }
+
+  get version(): string {
+    return this.#server.version
+  }
+
+  get pid(): number {
+    return this.#server.pid
+  }
+
+  /** Everything that is not as PostgreSQL comes: the report says it. */
+  async settings(): Promise<string[]> {
+    const names = ['fsync', 'synchronous_commit', 'shared_buffers', 'wal_sync_method', 'max_wal_size', 'autovacuum', 'jit']
+    const { rows } = await this.#admin.query<{ line: string }>("SELECT name || ' = ' || current_setting(name) AS line FROM unnest($1::text[]) AS s (name)", [names])
+    return rows.map(({ line }) => line)
+  }
+
+  /** A new database for one cell. */
+  async freshDatabase(): Promise<Database> {
+    const name = `cell_${++this.#made}`
+    await this.#admin.query(`CREATE DATABASE ${name}`)
+    const url = new URL(this.#server.url)
+    url.pathname = `/${name}`
+    return new Database(this, url.href, name)
+  }
+
+  async drop(name: string): Promise<void> {
+    await this.#admin.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`)
+  }
+
+  async settle(ms: number): Promise<void> {
+    await this.#admin.query('CHECKPOINT')
+    await delay(ms)
+  }
+
+  async walPosition(): Promise<number> {
+    const { rows } = await this.#admin.query<{ bytes: string }>("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') AS bytes")
+    return Number(rows[0]?.bytes)
+  }
+
+  /**
+   * Transactions that have written something, in the whole server. Exact at once, unlike pg_stat_database, which backends
+   * bring up to date up to ten seconds late. A plpgsql block with EXCEPTION counts as one more.
+   */
+  async writingTransactions(): Promise<number> {
+    const { rows } = await this.#admin.query<{ next: string }>('SELECT pg_snapshot_xmax(pg_current_snapshot()) AS next')
+    return Number(rows[0]?.next)
+  }
+
+  async stop(): Promise<void> {
+    await this.#admin.end()
+    await this.#server.stop()
+    rmSync(this.#folder, { recursive: true, force: true })
+  }
+}
+
+/** One cell's database, with a connection of the bench to look into it. */
+export class Database {
+  readonly url: string
+  readonly name: string
+  readonly #server: Postgres
+  readonly #pool: pg.Pool
+
+  constructor(server: Postgres, url: string, name: string) {
+    this.#server = server
+    this.url = url
+    this.name = name
+    this.#pool = new pg.Pool({ connectionString: url, max: 2, application_name: 'bench' })
+    this.#pool.on('error', () => {})
+  }
+
+  async query<Row extends pg.QueryResultRow>(text: string, values: unknown[] = []): Promise<Row[]> {
+    return (await this.#pool.query<Row>(text, values)).rows
+  }
+
+  /** The first column of the first row. */
+  async value(text: string, values: unknown[] = []): Promise<unknown> {
+    const [row] = await this.query(text, values)
+    return row && Object.values(row)[0]
+  }
+
+  async drop(): Promise<void> {
+    await this.#pool.end()
+    await this.#server.drop(this.name)
+  }
+}

@@ -1,0 +1,50 @@
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { ROOT } from './machine/folders.js'
+
+export interface Options {
+  quick: boolean
+  /** Workloads to run; undefined: the usual ones. */
+  only: string[] | undefined
+  /** Systems to run beside us; undefined: the usual ones. */
+  peers: string[] | undefined
+  rounds: number
+  /** Where the peers are installed. */
+  cache: string
+  /** Folder for CPU profiles of our broker; undefined: none. */
+  profile: string | undefined
+  /** Write bench/RESULTS.md. */
+  save: boolean
+  tune: boolean
+}
+
+export const HELP = `npm run bench -- [options]
+  --quick             smaller, fewer rounds: life, drain, latency and raw in under two minutes
+  --only a,b          these workloads, in quick or full size
+  --peers a,b         these beside us: graphile, graphile-default, pg-boss, bullmq, raw; or none
+  --rounds n          how often each pair is measured (default 5, quick 2)
+  --tune              instead: every setting of every system once, on life
+  --save              write bench/RESULTS.md as well
+  --cache folder      where the peers are installed (default .reproq/bench-peers)
+  --profile folder    leave a CPU profile of each of our brokers there`
+
+/** Of the command line. Undefined: help was asked for. */
+export function readOptions(args: string[]): Options | undefined {
+  const { values } = parseArgs({
+    args,
+    options: {
+      quick: { type: 'boolean', default: false },
+      only: { type: 'string' },
+      peers: { type: 'string' },
+      rounds: { type: 'string' },
+      cache: { type: 'string', default: join(ROOT, '.reproq/bench-peers') },
+      profile: { type: 'string' },
+      save: { type: 'boolean', default: false },
+      tune: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  })
+  if (values.help) return undefined
+  const { quick, cache, profile, save, tune } = values
+  return { quick, only: values.only?.split(','), peers: values.peers?.split(','), rounds: Number(values.rounds ?? (quick ? 2 : 5)), cache, profile, save, tune }
+}

@@ -1,0 +1,70 @@
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { availableParallelism, cpus } from 'node:os'
+import { join } from 'node:path'
+import type { Series } from '../contest.js'
+import { ROOT } from '../machine/folders.js'
+import { peerVersion } from '../machine/peers.js'
+import type { Postgres } from '../machine/postgres.js'
+import { rawRunner } from '../raw/raw.js'
+import type { System } from '../systems/system.js'
+import type { Workload } from '../workloads/workload.js'
+import { tableOf } from './table.js'
+
+export interface Circumstances {
+  when: string
+  commit: string
+  node: string
+  machine: string
+  postgres: string
+  raw: string
+  quick: boolean
+  rounds: number
+  systems: { name: string; version: string; setting: string }[]
+}
+
+export async function circumstancesOf(postgres: Postgres, systems: System[], cache: string, quick: boolean, rounds: number): Promise<Circumstances> {
+  return {
+    when: new Date().toISOString(),
+    commit: commit(),
+    node: process.version,
+    machine: `${availableParallelism()} cores, ${cpus()[0]?.model ?? 'unknown'}, ${process.platform}`,
+    postgres: `${postgres.version} (${(await postgres.settings()).join(', ')})`,
+    raw: rawRunner,
+    quick,
+    rounds,
+    systems: systems.map(({ name, package: peer, variants }) => ({ name, version: peer ? peerVersion(cache, peer) : 'this checkout', setting: variants[0]?.label ?? '' })),
+  }
+}
+
+/** The whole report, as Markdown. */
+export function markdown(about: Circumstances, measured: { workload: Workload; series: Series[] }[]): string {
+  const systems = about.systems.map(({ name, version, setting }) => `* **${name}** ${version}: ${setting}`)
+  return [
+    `${about.quick ? 'Quick' : 'Full'} run of ${about.when}, commit ${about.commit}, ${about.rounds} rounds.`,
+    `${about.machine}; Node ${about.node} (peers: node@24); PostgreSQL ${about.postgres}; raw SQL by ${about.raw}.`,
+    '',
+    ...systems,
+    '',
+    'Figures are medians (least–most) of the rounds. "reproq ÷ it" is the median of the ratios of paired rounds.',
+    '',
+    ...measured.flatMap(({ workload, series }) => [tableOf(workload, series), '']),
+  ].join('\n')
+}
+
+/** bench/results/<date>.json: everything, for whoever wants to look closer. */
+export function keep(about: Circumstances, measured: { workload: Workload; series: Series[] }[]): string {
+  const folder = join(ROOT, 'bench/results')
+  mkdirSync(folder, { recursive: true })
+  const path = join(folder, `${about.when.replaceAll(':', '-').slice(0, 19)}.json`)
+  writeFileSync(path, `${JSON.stringify({ about, series: measured.flatMap(({ series }) => series) }, null, 1)}\n`)
+  return path
+}
+
+function commit(): string {
+  try {
+    return execFileSync('git', ['-C', ROOT, 'rev-parse', '--short', 'HEAD'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+  } catch {
+    return 'unknown'
+  }
+}

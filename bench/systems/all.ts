@@ -1,0 +1,8 @@
+import { graphile, graphileDefault } from './graphile.js'
+import { reproq } from './reproq.js'
+import type { System } from './system.js'
+
+export const us: System = reproq
+
+/** By the name that --peers takes. */
+export const peers: Record<string, System> = Object.fromEntries([graphile, graphileDefault].map((system) => [system.name, system]))

@@ -1,0 +1,27 @@
+import { counting } from '../measure.js'
+import { rawDrain } from '../raw/raw.js'
+import { Rig } from '../rig.js'
+import { ONE, type Workload } from './workload.js'
+
+/** A backlog that is ready before the worker comes. From the first handler's start to the last durable completion. */
+export const drain: Workload = {
+  name: 'drain',
+  about: 'a ready backlog, one worker process; from the first handler to the last durable completion',
+  variations: ONE,
+  compared: 'tasks/s',
+  peers: 'all',
+  async run({ setting, system, quick }) {
+    const count = Math.round((quick ? 20_000 : 100_000) * system.share)
+    await using rig = await Rig.open(setting, system)
+    await rig.producer.ask('bulk', { count })
+    await rig.loadWorker()
+    await rig.settle()
+    const cost = await counting(rig.postgres, rig.pids())
+    await rig.startWorker()
+    const { firstUs, doneUs } = await rig.finished(count)
+    const paid = await cost()
+    await rig.mustHaveKept(count)
+    return { figures: { 'tasks/s': (count / (doneUs - firstUs)) * 1e6 }, tasks: count, cost: paid }
+  },
+  raw: ({ setting, quick }) => rawDrain(setting, quick ? 20_000 : 100_000),
+}
