@@ -1,4 +1,6 @@
-import pgListen, { type Subscriber } from 'pg-listen'
+import { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
 import type { Logger } from 'pino'
 
 export interface Hints {
@@ -12,22 +14,26 @@ export interface Hints {
   connected(): void
 }
 
-// pg-listen is CommonJS whose export is called default.
-const createSubscriber = pgListen.default
 const CHANNELS = ['reproq_ready', 'reproq_scheduled', 'reproq_cancel', 'reproq_ping'] as const
+const LISTEN = CHANNELS.map((channel) => `LISTEN ${channel}`).join('; ')
+const CONNECT_MS = 5_000
 const PING_MS = 5_000
+const CLOSE_MS = 1_000
+const FIRST_AGAIN_MS = 100
+const LAST_AGAIN_MS = 2_000
 
 /**
  * The one connection that listens. A notification is a hint: losing one costs latency, never a run. The connection is
  * trusted only as long as it hears what we say ourselves (`check`): one that is half open, or sits behind a transaction
- * pooler, looks alive and hears nothing.
+ * pooler, looks alive and hears nothing. However it is lost, at whatever moment, it is made anew, for ever.
  */
 export class Listen {
   readonly #url: string
   readonly #hints: Hints
   readonly #log: Logger
   readonly #notify: (channel: string, payload: string) => Promise<void>
-  #subscriber: Subscriber | undefined
+  #client: pg.Client | undefined
+  #socket: Socket | undefined
   #heard: (() => void) | undefined
   #connected = false
   #stopped = false
@@ -44,64 +50,76 @@ export class Listen {
     return this.#connected
   }
 
-  /** Resolves when listening. Rejects when the database cannot be reached now; afterwards it reconnects by itself, for ever. */
+  /** Resolves when listening. Rejects when the database cannot be reached now; afterwards it reconnects by itself. */
   async start(): Promise<void> {
-    const subscriber = createSubscriber<Record<string, string | undefined>>(
-      { connectionString: this.#url, application_name: 'reproq listener', connectionTimeoutMillis: 5_000 },
-      // retryTimeout 0: never give up. Checking is ours, because pg-listen's waits for ever on a half-open socket.
-      { retryInterval: (attempt) => Math.min(100 * 2 ** attempt, 2_000), retryTimeout: 0, paranoidChecking: false, parse: (text) => text },
-    )
-    this.#subscriber = subscriber
-    subscriber.notifications.on('reproq_ready', (queue) => this.#hints.ready(queue))
-    subscriber.notifications.on('reproq_scheduled', () => this.#hints.scheduled())
-    subscriber.notifications.on('reproq_cancel', (run) => run && this.#hints.cancel(run))
-    subscriber.notifications.on('reproq_ping', () => this.#heard?.())
-    subscriber.events.on('error', (error) => this.#log.warn({ err: error }, 'the listening connection failed'))
-    subscriber.events.on('reconnect', (attempt) => {
-      this.#connected = false
-      if (attempt === 1) this.#log.warn('the listening connection was lost; reconnecting')
-    })
-    await subscriber.connect()
-    for (const channel of CHANNELS) await subscriber.listenTo(channel)
-    subscriber.events.on('connected', () => this.#isConnected())
-    this.#isConnected()
+    await this.#connect()
   }
 
   /** Says something to itself; when it does not hear it in time, it starts anew. */
   async check(): Promise<void> {
     if (!this.#connected) return
-    const subscriber = this.#subscriber
-    const hearing = new Promise<boolean>((resolve) => {
-      const timer = setTimeout(() => resolve(false), PING_MS).unref()
-      this.#heard = () => {
-        clearTimeout(timer)
-        resolve(true)
-      }
-    })
+    const socket = this.#socket
+    const hearing = new Promise<true>((resolve) => (this.#heard = () => resolve(true)))
     await this.#notify('reproq_ping', '')
-    const heard = await hearing
-    if (heard || this.#stopped || subscriber !== this.#subscriber) return
+    if (await Promise.race([hearing, sleep(PING_MS, false, { ref: false })])) return
+    if (this.#stopped || socket !== this.#socket) return
     this.#log.warn('the listening connection hears nothing (half open, or behind a transaction pooler?); connecting anew')
-    this.#connected = false
-    this.#abandon()
-    await this.start()
+    // Not `end`: that would wait for an answer, which a half-open connection never gives.
+    socket?.destroy()
   }
 
   async stop(): Promise<void> {
     this.#stopped = true
     this.#connected = false
-    await this.#subscriber?.close()
+    await Promise.race([this.#client?.end(), sleep(CLOSE_MS, undefined, { ref: false })])
+    this.#socket?.destroy()
   }
 
-  #isConnected() {
+  async #connect(): Promise<void> {
+    const socket = new Socket()
+    const client = new pg.Client({ connectionString: this.#url, application_name: 'reproq listener', connectionTimeoutMillis: CONNECT_MS, query_timeout: CONNECT_MS, keepAlive: true, stream: () => socket })
+    client.on('notification', ({ channel, payload }) => this.#notified(channel, payload))
+    // Every error is followed by the end.
+    client.on('error', (error) => this.#log.debug({ err: error }, 'the listening connection failed'))
+    try {
+      await client.connect()
+      await client.query(LISTEN)
+    } catch (error) {
+      socket.destroy()
+      throw error
+    }
+    client.once('end', () => void this.#lost())
+    this.#client = client
+    this.#socket = socket
+    if (this.#stopped) return this.stop()
     this.#connected = true
     this.#hints.connected()
   }
 
-  /** Closing waits for an answer that a half-open socket never gives, so nobody waits for it. */
-  #abandon() {
-    for (const channel of CHANNELS) this.#subscriber?.notifications.removeAllListeners(channel)
-    this.#subscriber?.events.removeAllListeners('connected')
-    this.#subscriber?.close().catch((error: unknown) => this.#log.debug({ err: error }, 'the old listening connection did not close cleanly'))
+  async #lost(): Promise<void> {
+    this.#connected = false
+    if (this.#stopped) return
+    this.#log.warn('the listening connection was lost; connecting anew')
+    for (let attempt = 0; !this.#stopped; attempt++) {
+      try {
+        return await this.#connect()
+      } catch (error) {
+        this.#log[attempt === 0 ? 'warn' : 'debug']({ err: error }, 'the listening connection could not be made; it will be tried again')
+      }
+      await sleep(Math.min(FIRST_AGAIN_MS * 2 ** attempt, LAST_AGAIN_MS), undefined, { ref: false })
+    }
+  }
+
+  #notified(channel: string, payload: string | undefined) {
+    switch (channel) {
+      case 'reproq_ready':
+        return this.#hints.ready(payload || undefined)
+      case 'reproq_scheduled':
+        return this.#hints.scheduled()
+      case 'reproq_cancel':
+        return payload ? this.#hints.cancel(payload) : undefined
+      case 'reproq_ping':
+        return this.#heard?.()
+    }
   }
 }
