@@ -1,6 +1,6 @@
 import t from 'tap'
 import { Reproq } from '../../sdk-ts/src/index.js'
-import { brokerProcess, givenToken, QUICK } from '../helpers/broker.js'
+import { brokerProcess, givenToken } from '../helpers/broker.js'
 import { testDatabase } from '../helpers/database.js'
 import { allSucceededOnce, auditTransitions, startedMoreThanOnce, testLedger, unfinished } from '../helpers/ledger.js'
 import { stubborn, work } from '../helpers/ledger-tasks.js'
@@ -13,7 +13,7 @@ t.test('a worker frozen beyond its lease: others finish its runs, and what it sa
   await auditTransitions(database)
   const ledger = testLedger(t)
   const token = await givenToken(database.url, ['admin'])
-  const { url } = await brokerProcess(t, database.url, QUICK)
+  const { url } = await brokerProcess(t, database.url)
   const reproq = new Reproq({ url, token })
   const frozen = await workerProcess(t, { urls: url, token, name: 'frozen', concurrency: 4, window: 4, env: ledger.env })
   const runs = await reproq.enqueueMany(stubborn, Array.from({ length: 4 }, () => ({ input: { ms: 700 } })))
@@ -42,7 +42,7 @@ t.test('runs that lie in the socket of a frozen worker go elsewhere at no cost, 
   await auditTransitions(database)
   const ledger = testLedger(t)
   const token = await givenToken(database.url, ['admin'])
-  const { url } = await brokerProcess(t, database.url, QUICK)
+  const { url } = await brokerProcess(t, database.url)
   const reproq = new Reproq({ url, token })
   const frozen = await workerProcess(t, { urls: url, token, name: 'frozen', concurrency: 4, env: ledger.env })
   frozen.kill('SIGSTOP')
@@ -68,7 +68,7 @@ t.test('an old lease proves nothing any more: over HTTP too', async (t) => {
   await auditTransitions(database)
   const ledger = testLedger(t)
   const token = await givenToken(database.url, ['admin'])
-  const { url } = await brokerProcess(t, database.url, QUICK)
+  const { url } = await brokerProcess(t, database.url)
   const reproq = new Reproq({ url, token })
   const run = await reproq.enqueue(work, { ms: 1_000 })
   const scripted = await ScriptedWorker.hello(t, url, token)

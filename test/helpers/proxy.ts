@@ -7,44 +7,40 @@ interface Pair {
   server: Socket
   /** The first bytes the client sent: who it is. */
   greeting: string
+  isDead: boolean
 }
 
 /** A TCP connection in the middle that can misbehave as networks do. */
 export class Proxy {
   /** Where connections go from now on. */
   targetPort: number
+  /** A connection whose client says something that satisfies this is reset instead of carrying it. */
+  resetsAt: (text: string) => boolean = () => false
   readonly #pairs = new Set<Pair>()
-  #server: Server
+  #server: Server | undefined
   #port = 0
-  /** Bytes of these are swallowed from now on, both ways, while both ends believe in their connection. */
-  #swallows: (greeting: string) => boolean = () => false
 
   constructor(targetPort: number) {
     this.targetPort = targetPort
-    this.#server = this.#newServer()
   }
 
   get port(): number {
     return this.#port
   }
 
-  get size(): number {
-    return this.#pairs.size
-  }
-
   /** Takes connections, on the port it had before if it had one. */
   async open(): Promise<void> {
-    this.#server = this.#newServer().listen(this.#port, '127.0.0.1')
+    this.#server = createServer((client) => this.#join(client)).listen(this.#port, '127.0.0.1')
     await once(this.#server, 'listening')
     this.#port = (this.#server.address() as AddressInfo).port
   }
 
   /** Refuses new connections; those that stand, stand. */
   refuse(): void {
-    this.#server.close()
+    this.#server?.close()
   }
 
-  /** Ends every connection with a reset, in the middle of whatever is said. Returns how many. */
+  /** Ends every connection with a reset, in the middle of whatever is said. Returns how many there were. */
   resetAll(): number {
     const pairs = [...this.#pairs]
     for (const { client, server } of pairs) {
@@ -54,38 +50,31 @@ export class Proxy {
     return pairs.length
   }
 
-  /** Connections whose first bytes satisfy `which` go on to stand, and carry nothing any more. */
-  blackhole(which: (greeting: string) => boolean = () => true): void {
-    this.#swallows = which
-  }
-
-  /** New connections work again. */
-  heal(): void {
-    const swallows = this.#swallows
-    for (const pair of this.#pairs) if (swallows(pair.greeting)) pair.greeting = DEAD
-    this.#swallows = (greeting) => greeting === DEAD
+  /** Connections whose first bytes satisfy `which` stay up and carry nothing any more. Returns how many. */
+  blackhole(which: (greeting: string) => boolean): number {
+    const pairs = [...this.#pairs].filter(({ greeting }) => which(greeting))
+    for (const pair of pairs) pair.isDead = true
+    return pairs.length
   }
 
   close(): void {
-    this.#server.close()
+    this.refuse()
     this.resetAll()
-  }
-
-  #newServer(): Server {
-    return createServer((client) => this.#join(client))
   }
 
   #join(client: Socket) {
     const server = connect(this.targetPort, '127.0.0.1')
-    const pair: Pair = { client, server, greeting: '' }
+    const pair: Pair = { client, server, greeting: '', isDead: false }
     this.#pairs.add(pair)
     client.setNoDelay(true)
     server.setNoDelay(true)
     client.on('data', (data) => {
-      if (pair.greeting === '') pair.greeting = data.toString('latin1')
-      if (!this.#swallows(pair.greeting)) server.write(data)
+      const text = data.toString('latin1')
+      if (pair.greeting === '') pair.greeting = text
+      if (this.resetsAt(text)) return client.resetAndDestroy()
+      if (!pair.isDead) server.write(data)
     })
-    server.on('data', (data) => this.#swallows(pair.greeting) || client.write(data))
+    server.on('data', (data) => pair.isDead || client.write(data))
     const end = () => {
       this.#pairs.delete(pair)
       client.destroy()
@@ -94,8 +83,6 @@ export class Proxy {
     for (const socket of [client, server]) socket.on('error', end).on('close', end)
   }
 }
-
-const DEAD = '\0dead'
 
 /** A proxy in front of a port of this machine, open, closed when `t` ends. */
 export async function testProxy(t: Test, targetPort: number): Promise<Proxy> {

@@ -33,6 +33,8 @@ export interface WorkerProcess {
   kill(signal: NodeJS.Signals): void
   /** How often it was connected. */
   connections(): number
+  /** Whether it says that code of this run has ended. */
+  settled(run: string): boolean
 }
 
 /** `reproq worker` in a process of its own, to be killed. Resolves when a broker has welcomed it. */
@@ -54,7 +56,16 @@ export async function workerProcess(t: Test, options: WorkerOptions): Promise<Wo
       if (line.startsWith('{')) said.push(JSON.parse(line) as Record<string, unknown>)
     })
   }
-  const worker = { child, pid: child.pid as number, exited, said, log: () => text, kill: (signal: NodeJS.Signals) => void child.kill(signal), connections: () => said.filter(({ event }) => event === 'connected').length }
+  const worker: WorkerProcess = {
+    child,
+    pid: child.pid as number,
+    exited,
+    said,
+    log: () => text,
+    kill: (signal) => void child.kill(signal),
+    connections: () => said.filter(({ event }) => event === 'connected').length,
+    settled: (run) => said.some(({ event, runId }) => event === 'run.settled' && runId === run),
+  }
   await until(`the worker ${options.name} is welcomed`, () => {
     if (child.exitCode !== null) throw new Error(`The worker ended before it was welcomed:\n${text}`)
     return worker.connections() > 0
