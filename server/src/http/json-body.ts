@@ -5,7 +5,7 @@ const sources = new WeakMap<object, string>()
 
 /** Bodies are parsed for their shape, and their text is kept: arguments are cut out of it digit by digit. */
 export function parseKeepingSource(app: App): void {
-  app.removeContentTypeParser('application/json')
+  app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
     try {
       const text = body as string
