@@ -1,6 +1,6 @@
 /**
  * Every error the broker tells a person or a client, in one place: code, HTTP status, sentence, fix.
- * The test in test/house.test.ts holds the README's list to this one.
+ * The test in test/house.test.ts holds the list in server/REFERENCE.md to this one.
  */
 const catalogue = {
   RUN_NOT_FOUND: { status: 404, title: 'No such run', hint: 'Run ids are the numbers that enqueue answered with; old runs may have been pruned.' },
