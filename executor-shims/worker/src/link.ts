@@ -3,7 +3,7 @@ import { CLOSE_CODES, parseBrokerFrame, type BrokerFrame, type BrokerFrameOf, ty
 import type { TaskLog } from '../../../sdk-ts/src/define-task.js'
 import { BrokerUnreachable, InvalidOption, type ReproqError } from '../../../sdk-ts/src/errors.js'
 import { dial, workerUrl, type Refusal } from './dial.js'
-import { afterClose, afterRefusal, backoffMs } from './reconnect.js'
+import { afterClose, afterRefusal, backoffMs, hurriedMs } from './reconnect.js'
 import { Silence } from './silence.js'
 import { WorkerRefused } from './worker-errors.js'
 
@@ -56,6 +56,9 @@ export class Link {
   #attempt = 0
   #helloSentAt = 0
   #openedAt = 0
+  /** How long the broker keeps the leases of a dropped link, and until when that is, since the last one. */
+  #reconnectMs = 0
+  #keptUntil = 0
   #resume: { session: string; key: string } | undefined
   /** What the broker said before it closed: an `error` frame knows more than a close code. */
   #lastError: BrokerFrameOf['error'] | undefined
@@ -156,6 +159,7 @@ export class Link {
     if (this.#phase !== 'greeting') return
     this.#phase = 'open'
     this.#openedAt = this.#options.now()
+    this.#reconnectMs = welcome.reconnect_ms
     this.#resume = { session: welcome.session, key: welcome.key }
     this.#silence.limit(welcome.hb_ms * SILENT_BEATS)
     this.#owner.welcomed(welcome, this.#helloSentAt, this.#url)
@@ -206,6 +210,7 @@ export class Link {
     this.#phase = 'closing'
     const now = this.#options.now()
     if (now - this.#openedAt >= PROVEN_MS) this.#attempt = 0
+    this.#keptUntil = now + this.#reconnectMs
     this.#owner.dropped(now, reason)
   }
 
@@ -237,7 +242,8 @@ export class Link {
   /** `now` and `backoff` are one rule: a link that had proven itself is followed by the shortest wait, a little random. */
   #again(atLeastMs: number) {
     this.#phase = 'waiting'
-    this.#timer = setTimeout(() => this.#dial(), atLeastMs + backoffMs(this.#attempt++))
+    const longestMs = this.#options.now() < this.#keptUntil ? hurriedMs(this.#reconnectMs) : undefined
+    this.#timer = setTimeout(() => this.#dial(), atLeastMs + backoffMs(this.#attempt++, longestMs))
   }
 
   #fail(error: ReproqError) {

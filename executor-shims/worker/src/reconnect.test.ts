@@ -1,11 +1,16 @@
 import t from 'tap'
-import { afterClose, afterRefusal, backoffMs, retryAfterMs } from './reconnect.js'
+import { afterClose, afterRefusal, backoffMs, hurriedMs, retryAfterMs } from './reconnect.js'
 
 t.test('the backoff doubles from 0.25 s to 10 s and is anything below that', async (t) => {
-  const longest = [0, 1, 2, 3, 4, 5, 6, 50, 5_000].map((attempt) => backoffMs(attempt, () => 1))
+  const longest = [0, 1, 2, 3, 4, 5, 6, 50, 5_000].map((attempt) => backoffMs(attempt, undefined, () => 1))
   t.same(longest, [250, 500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000, 10_000])
-  t.equal(backoffMs(6, () => 0), 0)
-  t.equal(backoffMs(2, () => 0.5), 500)
+  t.equal(backoffMs(6, undefined, () => 0), 0)
+  t.equal(backoffMs(2, undefined, () => 0.5), 500)
+  t.equal(backoffMs(6, 1_875, () => 1), 1_875)
+})
+
+t.test('while leases wait, the backoff stays short enough for several tries', async (t) => {
+  t.same([0, 700, 15_000, 600_000].map(hurriedMs), [250, 250, 1_875, 10_000])
 })
 
 t.test('a close code says whether to come back', async (t) => {

@@ -4,8 +4,13 @@ const FIRST_MS = 250
 const LONGEST_MS = 10_000
 
 /** Full jitter: anything from nothing to the doubling bound, so that workers who lost one broker do not come back as one. */
-export function backoffMs(attempt: number, random: () => number = Math.random): number {
-  return Math.round(random() * Math.min(FIRST_MS * 2 ** attempt, LONGEST_MS))
+export function backoffMs(attempt: number, longestMs = LONGEST_MS, random: () => number = Math.random): number {
+  return Math.round(random() * Math.min(FIRST_MS * 2 ** attempt, longestMs))
+}
+
+/** The bound while the leases of a dropped link can still be saved: several tries must fit into the time the broker keeps them. */
+export function hurriedMs(reconnectMs: number): number {
+  return Math.min(Math.max(FIRST_MS, reconnectMs / 8), LONGEST_MS)
 }
 
 /** After the WebSocket closed. 1000 is the answer to `bye`; from anyone else (a proxy) it means no more than a lost socket. */
