@@ -81,8 +81,6 @@ BEGIN
     DELETE FROM reproq_ready r
      WHERE r.queue_name = run.queue_name AND r.claim_key = reproq_claim_key(run.priority, run.enqueued_at) AND r.result_id = run.result_id;
     DELETE FROM reproq_scheduled s WHERE s.run_after = run.run_after AND s.result_id = run.result_id;
-  ELSIF run.status = 'RUNNING' THEN
-    DELETE FROM reproq_leases l WHERE l.result_id = run.result_id;
   END IF;
 END $$;
 
@@ -113,6 +111,7 @@ END $$;
 CREATE FUNCTION reproq_track_delete() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM reproq_withdraw(OLD);
+  DELETE FROM reproq_leases l WHERE l.result_id = OLD.result_id;
   RETURN NULL;
 END $$;
 

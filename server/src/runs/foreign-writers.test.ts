@@ -128,11 +128,14 @@ t.test('whoever takes a run from our worker breaks its lease: failed by Admin, r
   }
 })
 
-t.test('a note on a running run, or a wish to cancel it, leaves its lease alone', async (t) => {
+t.test('a note on a running run, a new priority, or a wish to cancel it leaves its lease alone', async (t) => {
   const given = await givenDatabase(t)
   const leased = await givenLeased(given.db, await givenSession(given.db, 'w'))
   const heard = await notifications(given, () => given.others.query(`UPDATE task_runs SET metadata_json = '{"a": 1}', leased_until = now(), cancel_requested = true`))
   t.strictSame(heard, [`reproq_cancel ${leased.run}`])
+  // What places a run that waits says nothing about one that runs: without its lease row nobody would reap it.
+  await given.others.query(`UPDATE task_runs SET priority = 9, queue_name = 'elsewhere', run_after = now() + interval '1 h'`)
+  t.strictSame(await placesOf(given.others, leased.run), ['leased'])
   t.equal((await finalize(given.db, [{ ...leased, status: 'SUCCESSFUL', output: '1', error: null, lastError: null, delayMs: 0 }])).length, 1)
   t.equal(await statusOf(given.others, leased.run), 'SUCCESSFUL')
 })
