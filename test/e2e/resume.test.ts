@@ -145,6 +145,9 @@ t.test('what a resumed worker does not list never reached it: it comes again, un
   t.strictSame(again.map(({ run }) => run).toSorted(), items.slice(1).map(({ run }) => run).toSorted())
   t.strictSame(again.map(({ attempt }) => attempt), [1, 1])
   t.notOk(again.some(({ lease }) => items.some((item) => item.lease === lease)), 'under new leases')
+  const [stale] = items.slice(1) as [Item]
+  t.match((await post(own, own.token, [{ run: stale.run, lease: stale.lease, outcome: 'ok' }])).body.items, [{ disp: 'stale_lease' }], 'the old ones settle nothing')
+  t.equal(await statusOf(own.database.pool, stale.run), 'RUNNING')
   t.strictSame(await misplaced(own.database.pool), [])
 })
 

@@ -104,6 +104,18 @@ t.test('leases taken at the same time never share a run', async (t) => {
   t.strictSame(await misplaced(given.others), [])
 })
 
+t.test('a run that somebody else is just taking is not waited for', async (t) => {
+  const given = await givenDatabase(t)
+  const [first, second] = await givenRuns(given.db, {}, {})
+  const other = await given.others.connect()
+  await other.query('BEGIN')
+  await other.query('SELECT FROM reproq_ready WHERE result_id = $1 FOR UPDATE', [first])
+  t.strictSame(await leaseIds(given, 5), [second])
+  await other.query('ROLLBACK')
+  other.release()
+  t.strictSame(await leaseIds(given, 5), [first])
+})
+
 t.test('a paused queue gives nothing until it is resumed', async (t) => {
   const given = await givenDatabase(t)
   const [, open] = await givenRuns(given.db, { queue: 'closed' }, { queue: 'open' })

@@ -1,0 +1,80 @@
+import t from 'tap'
+import { givenDatabase, givenLeased, givenSession, misplaced, rowOf, statusOf } from '../../../test/helpers/given.js'
+import { loadConfig } from '../config.js'
+import { Events } from '../events.js'
+import { cancel } from '../runs/cancel.js'
+import type { Leased } from '../runs/lease.js'
+import { chores, releaseStray, type ChoreContext } from './chores.js'
+import { Settle } from './settle.js'
+
+/** Chores of a broker whose links hold `held`; what they were told is in `said`. */
+function choresOf(db: ChoreContext['pool'], held: Leased[], sessionIds: string[]) {
+  const said: string[] = []
+  const settle = new Settle(db, new Events(), { retry: { baseMs: 0, capMs: 0, jitter: 0 }, outputBytes: 1_000 })
+  const told = new Set<string>()
+  const context: Pick<ChoreContext, 'config' | 'pool' | 'settle' | 'holdings'> & { log: { warn(): void } } = {
+    config: loadConfig({}, {}),
+    pool: db,
+    settle,
+    log: { warn() {} },
+    holdings: {
+      sessionIds: () => sessionIds,
+      runs: () => held.map(({ run }) => run),
+      unaccepted: () => [],
+      ended: () => {},
+      find: (run) =>
+        held.some((lease) => lease.run === run)
+          ? {
+              run,
+              told: told.has(run),
+              cancel: (mode, reason) => {
+                said.push(`${run} ${mode} ${reason}`)
+                if (mode === 'hard') told.add(run)
+              },
+              giveUp: async () => {
+                said.push(`${run} given up`)
+              },
+            }
+          : undefined,
+    },
+  }
+  const chore = (name: string) => chores(context as unknown as ChoreContext).find((one) => one.name === name)?.runOnce ?? (() => Promise.reject(new Error(`there is no chore ${name}`)))
+  return { said, watch: chore('watch'), context: context as unknown as ChoreContext }
+}
+
+t.test('a run past its limit is stopped hard, and given up when that is not answered', async (t) => {
+  const { db, others } = await givenDatabase(t)
+  const session = await givenSession(db, 'w')
+  const [late, fine] = [await givenLeased(db, session, { timeoutSeconds: 1 }), await givenLeased(db, session)]
+  const { said, watch } = choresOf(db, [late, fine], [session.sessionId])
+  await watch()
+  t.strictSame(said, [])
+  await others.query(`UPDATE task_runs SET last_attempted_at = now() - interval '10 s'`)
+  await watch()
+  await watch()
+  t.strictSame(said, [`${late.run} hard timeout`, `${late.run} given up`])
+})
+
+t.test('a wish to cancel that no notification brought is passed on, and does not shield the run from its limit', async (t) => {
+  const { db, others } = await givenDatabase(t)
+  const session = await givenSession(db, 'w')
+  const wished = await givenLeased(db, session, { timeoutSeconds: 1 })
+  await cancel(db, [wished.run])
+  const { said, watch } = choresOf(db, [wished], [session.sessionId])
+  await watch()
+  await others.query(`UPDATE task_runs SET last_attempted_at = now() - interval '10 s'`)
+  await watch()
+  await watch()
+  t.strictSame(said, [`${wished.run} soft cancelled`, `${wished.run} hard timeout`, `${wished.run} given up`])
+})
+
+t.test('leases that the database has and no link knows are given back, uncounted', async (t) => {
+  const { db, others } = await givenDatabase(t)
+  const session = await givenSession(db, 'w')
+  const [known, unknown, elsewhere] = [await givenLeased(db, session), await givenLeased(db, session), await givenLeased(db, await givenSession(db, 'other broker'))]
+  await releaseStray(choresOf(db, [known], [session.sessionId]).context)
+  t.match(await rowOf(others, unknown.run), { status: 'READY', attempts: 0 })
+  t.equal(await statusOf(others, known.run), 'RUNNING')
+  t.equal(await statusOf(others, elsewhere.run), 'RUNNING')
+  t.strictSame(await misplaced(others), [])
+})
