@@ -17,8 +17,8 @@ export interface WorkerOptions {
   window?: number
   queues?: readonly string[]
   drainMs?: number
-  /** `ledger`: the TypeScript tasks of ledger-tasks.ts. `python`: the tasks beside the Python executor's tests. */
-  tasks?: 'ledger' | 'python'
+  /** `ledger`: the TypeScript tasks of ledger-tasks.ts. `python`: what lies beside the Python executor's tests. Or a program. */
+  tasks?: 'ledger' | 'python' | { executor: string }
   env?: Record<string, string>
 }
 
@@ -74,7 +74,8 @@ export async function workerProcess(t: Test, options: WorkerOptions): Promise<Wo
 }
 
 function flagsOf({ urls, name, concurrency = 4, window, queues = ['default'], drainMs, tasks = 'ledger' }: WorkerOptions): string[] {
-  const code = tasks === 'ledger' ? ['--tasks', LEDGER_TASKS] : ['--python', 'python3', '--allow-tasks', '*', '--env', 'REPROQ_TEST_*']
+  const others = ['--allow-tasks', '*', '--env', 'REPROQ_TEST_*']
+  const code = tasks === 'ledger' ? ['--tasks', LEDGER_TASKS] : tasks === 'python' ? ['--python', 'python3', ...others] : ['--executor', tasks.executor, ...others]
   return [
     ...['--url', [urls].flat().join(','), '--name', name, '--queues', queues.join(','), '--concurrency', String(concurrency), '--json'],
     ...(window === undefined ? [] : ['--window', String(window)]),
