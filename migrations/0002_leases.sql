@@ -102,6 +102,10 @@ BEGIN
     DELETE FROM reproq_leases WHERE result_id = NEW.result_id;
     UPDATE task_runs SET reproq_lease_id = NULL WHERE result_id = NEW.result_id;
   END IF;
+  IF NEW.status = 'READY' AND OLD.status IN ('SUCCESSFUL', 'FAILED', 'CANCELLED') AND NEW.cancel_requested AND OLD.cancel_requested THEN
+    -- Admin's retry leaves the wish to cancel standing. It was about the run that has ended, and would end this one at once.
+    UPDATE task_runs SET cancel_requested = false WHERE result_id = NEW.result_id;
+  END IF;
   IF NEW.cancel_requested AND NOT OLD.cancel_requested THEN
     PERFORM pg_notify('reproq_cancel', NEW.result_id::text);
   END IF;

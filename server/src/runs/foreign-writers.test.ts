@@ -140,6 +140,23 @@ t.test('a note on a running run, a new priority, or a wish to cancel it leaves i
   t.equal(await statusOf(given.others, leased.run), 'SUCCESSFUL')
 })
 
+t.test('a wish to cancel ends with the run it was about: whoever makes that ready again wants it run', async (t) => {
+  const { others } = await givenDatabase(t)
+  for (const ended of ['SUCCESSFUL', 'FAILED', 'CANCELLED']) {
+    const id = await givenForeignRun(others, { status: ended, cancel_requested: true })
+    await others.query(`UPDATE task_runs SET status = 'READY', run_after = now() WHERE result_id = $1`, [id])
+    t.equal((await rowOf(others, id)).cancel_requested, false, ended)
+    t.strictSame(await placesOf(others, id), ['ready'])
+  }
+  const reclaimed = await givenForeignRun(others, { status: 'RUNNING', cancel_requested: true })
+  await others.query(`UPDATE task_runs SET status = 'READY' WHERE result_id = $1`, [reclaimed])
+  t.equal((await rowOf(others, reclaimed)).cancel_requested, true, 'one that had not ended still is to be cancelled')
+  await others.query(`UPDATE task_runs SET status = 'FAILED', cancel_requested = false WHERE result_id = $1`, [reclaimed])
+  await others.query(`UPDATE task_runs SET status = 'READY', cancel_requested = true WHERE result_id = $1`, [reclaimed])
+  t.equal((await rowOf(others, reclaimed)).cancel_requested, true, 'and one wished for at the same time counts')
+  t.strictSame(await misplaced(others), [])
+})
+
 t.test('a queue control that changes is said, so that a resumed queue moves at once', async (t) => {
   const given = await givenDatabase(t)
   t.strictSame(await notifications(given, () => given.others.query(`INSERT INTO reproq_queue_controls (queue_name, paused) VALUES ('a', true)`)), ['reproq_ready'])
