@@ -215,8 +215,12 @@ export class Broker {
       everyMs: 1_000,
       runOnce: async () => {
         if (!this.#strayed) return
-        await releaseStray(context)
+        // Before, not after: another statement may fail while this one looks.
         this.#strayed = false
+        await releaseStray(context).catch((error: unknown) => {
+          this.#strayed = true
+          throw error
+        })
       },
     }
     return [...chores(context), links, strays]
