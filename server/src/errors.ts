@@ -16,7 +16,7 @@ const catalogue = {
   BROWSER_REFUSED: { status: 403, title: 'Workers do not connect from web pages', hint: 'Requests with an Origin header are refused on the worker endpoint.' },
   UPGRADE_REQUIRED: { status: 426, title: 'This endpoint speaks WebSocket', hint: 'Connect with the subprotocol reproq.worker.v1.' },
   TOO_MANY_CONNECTIONS: { status: 429, title: 'Too many workers are connected', hint: 'Raise REPROQ_MAX_LINKS, or start another broker.' },
-  DATABASE_UNAVAILABLE: { status: 503, title: 'The database cannot be reached just now', hint: 'Nothing was stored. Try again after Retry-After seconds.' },
+  DATABASE_UNAVAILABLE: { status: 503, title: 'The database cannot be reached just now', hint: 'Try again after Retry-After seconds. If the connection broke in the middle, it may have been stored: an idempotency key makes sure of one run.' },
   DRAINING: { status: 503, title: 'The broker is shutting down', hint: 'Try again; another broker or the next start will answer.' },
   DATABASE_REFUSED: { status: 500, title: 'The database refused the statement', hint: 'The broker log has the details under this request id.' },
   INTERNAL: { status: 500, title: 'The broker failed', hint: 'The broker log has the details under this request id.' },
