@@ -1,4 +1,4 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { givenDatabase, givenForeignRun, givenRuns, givenSession, misplaced, placesOf, type Given } from '../../../test/helpers/given.js'
 import { until } from '../../../test/helpers/wait.js'
 import type { Db } from '../db/pool.js'
@@ -34,6 +34,7 @@ class TestTaker implements Taker {
 /** Counts the statements, and lets a test stand between a statement and its answer. */
 class WatchedDb implements Db {
   queries = 0
+  running = 0
   before: () => Promise<void> = async () => {}
   after: () => Promise<void> = async () => {}
   readonly #db: Db
@@ -44,14 +45,19 @@ class WatchedDb implements Db {
 
   query: Db['query'] = async (statement, params) => {
     this.queries++
-    await this.before()
-    const rows = await this.#db.query(statement, params)
-    await this.after()
-    return rows
+    this.running++
+    try {
+      await this.before()
+      const rows = await this.#db.query(statement, params)
+      await this.after()
+      return rows
+    } finally {
+      this.running--
+    }
   }
 }
 
-function dispatchOn({ db }: Given, options: { batch?: number } = {}) {
+function dispatchOn(t: Test, { db }: Given, options: { batch?: number } = {}) {
   const watched = new WatchedDb(db)
   const errors: unknown[] = []
   const undelivered: Leased[] = []
@@ -62,8 +68,13 @@ function dispatchOn({ db }: Given, options: { batch?: number } = {}) {
     onError: (error) => errors.push(error),
     onUndelivered: (runs) => {
       undelivered.push(...runs)
-      void release(db, runs.map((run) => ({ ...run, delayMs: 0 }))).then(() => runs.forEach(({ queue }) => dispatch.wake(queue)))
+      void release(watched, runs.map((run) => ({ ...run, delayMs: 0 }))).then(() => runs.forEach(({ queue }) => dispatch.wake(queue)))
     },
+  })
+  t.teardown(async () => {
+    dispatch.stop()
+    await until('nothing is on its way', () => watched.running === 0)
+    await turns()
   })
   return { dispatch, watched, errors, undelivered }
 }
@@ -75,7 +86,7 @@ const turns = async (count = 3) => {
 
 t.test('nothing is asked of the database when nobody has room, or nothing woke', async (t) => {
   const given = await givenDatabase(t)
-  const { dispatch, watched } = dispatchOn(given)
+  const { dispatch, watched } = dispatchOn(t, given)
   dispatch.wake('default')
   dispatch.freed()
   await turns()
@@ -93,7 +104,7 @@ t.test('nothing is asked of the database when nobody has room, or nothing woke',
 t.test('a full batch is followed by another look, a short one is not', async (t) => {
   const given = await givenDatabase(t)
   await givenRuns(given.db, {}, {}, {}, {}, {})
-  const { dispatch, watched } = dispatchOn(given, { batch: 2 })
+  const { dispatch, watched } = dispatchOn(t, given, { batch: 2 })
   const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 100 })
   dispatch.register(taker)
   await until('all five', () => taker.got.length === 5)
@@ -103,7 +114,7 @@ t.test('a full batch is followed by another look, a short one is not', async (t)
 
 t.test('a wake-up that comes while a lease is on its way is not lost', async (t) => {
   const given = await givenDatabase(t)
-  const { dispatch, watched } = dispatchOn(given)
+  const { dispatch, watched } = dispatchOn(t, given)
   const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 5 })
   // The statement has looked and found nothing; only then the run is stored and said.
   watched.after = async () => {
@@ -118,7 +129,7 @@ t.test('a wake-up that comes while a lease is on its way is not lost', async (t)
 t.test('room that comes back while a lease is on its way is used', async (t) => {
   const given = await givenDatabase(t)
   await givenRuns(given.db, {}, {})
-  const { dispatch, watched } = dispatchOn(given)
+  const { dispatch, watched } = dispatchOn(t, given)
   const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 1 })
   const done: Leased[] = []
   watched.after = async () => {
@@ -134,7 +145,7 @@ t.test('room that comes back while a lease is on its way is used', async (t) => 
 t.test('takers of one set of queues share a statement, and its runs evenly', async (t) => {
   const given = await givenDatabase(t)
   await givenRuns(given.db, ...Array.from({ length: 9 }, () => ({})))
-  const { dispatch, watched } = dispatchOn(given)
+  const { dispatch, watched } = dispatchOn(t, given)
   const takers = await Promise.all(['a', 'b', 'c'].map(async (name) => new TestTaker(await givenSession(given.db, name), { queues: ['default'], free: 10 })))
   for (const taker of takers) dispatch.register(taker)
   await until('all nine', () => takers.flatMap(({ got }) => got).length === 9)
@@ -145,7 +156,7 @@ t.test('takers of one set of queues share a statement, and its runs evenly', asy
 
 t.test('runs that trickle in one by one are shared too', async (t) => {
   const given = await givenDatabase(t)
-  const { dispatch } = dispatchOn(given)
+  const { dispatch } = dispatchOn(t, given)
   const takers = await Promise.all(['a', 'b'].map(async (name) => new TestTaker(await givenSession(given.db, name), { queues: ['default'], free: 100 })))
   for (const taker of takers) dispatch.register(taker)
   for (let count = 1; count <= 6; count++) {
@@ -161,7 +172,7 @@ t.test('the best run goes first across the queues of a lane, and no lane gets mo
   const low = await givenForeignRun(given.others, { queue_name: 'a' })
   const high = await givenForeignRun(given.others, { queue_name: 'b', priority: 5 })
   await givenRuns(given.db, { queue: 'c' }, { queue: 'c' }, { queue: 'c' })
-  const { dispatch } = dispatchOn(given)
+  const { dispatch } = dispatchOn(t, given)
   const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['a', 'b'], free: 5 }, { queues: ['c'], free: 2 })
   dispatch.register(taker)
   await until('four of five', () => taker.got.length === 4)
@@ -173,7 +184,7 @@ t.test('the best run goes first across the queues of a lane, and no lane gets mo
 t.test('a lane that always has room and runs keeps no other lane waiting', async (t) => {
   const given = await givenDatabase(t)
   await givenRuns(given.db, ...Array.from({ length: 30 }, () => ({ queue: 'busy' })), { queue: 'quiet' })
-  const { dispatch } = dispatchOn(given, { batch: 1 })
+  const { dispatch } = dispatchOn(t, given, { batch: 1 })
   const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['busy'], free: 100 }, { queues: ['quiet'], free: 1 })
   dispatch.register(taker)
   await until('everything', () => taker.got.length === 31)
@@ -184,7 +195,7 @@ t.test('a lane that always has room and runs keeps no other lane waiting', async
 t.test('leases whose taker has gone go back uncounted, and to somebody else', async (t) => {
   const given = await givenDatabase(t)
   const [id] = await givenRuns(given.db, {})
-  const { dispatch, undelivered, watched } = dispatchOn(given)
+  const { dispatch, undelivered, watched } = dispatchOn(t, given)
   const gone = new TestTaker(await givenSession(given.db, 'gone'), { queues: ['default'], free: 1 })
   const there = new TestTaker(await givenSession(given.db, 'there'), { queues: ['default'], free: 1 })
   watched.after = async () => {
@@ -203,7 +214,7 @@ t.test('leases whose taker has gone go back uncounted, and to somebody else', as
 t.test('a taker that refuses delivery keeps nothing', async (t) => {
   const given = await givenDatabase(t)
   const [id] = await givenRuns(given.db, {})
-  const { dispatch, undelivered } = dispatchOn(given)
+  const { dispatch, undelivered } = dispatchOn(t, given)
   const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 1 })
   taker.present = false
   dispatch.register(taker)
@@ -215,7 +226,7 @@ t.test('a taker that refuses delivery keeps nothing', async (t) => {
 t.test('when the database fails a lease, it is told, and tried again by itself', async (t) => {
   const given = await givenDatabase(t)
   await givenRuns(given.db, {})
-  const { dispatch, watched, errors } = dispatchOn(given)
+  const { dispatch, watched, errors } = dispatchOn(t, given)
   let failures = 2
   watched.before = async () => {
     if (failures-- > 0) throw new Error('gone')
@@ -229,7 +240,7 @@ t.test('when the database fails a lease, it is told, and tried again by itself',
 t.test('a stopped dispatcher leases nothing more', async (t) => {
   const given = await givenDatabase(t)
   await givenRuns(given.db, {})
-  const { dispatch, watched } = dispatchOn(given)
+  const { dispatch, watched } = dispatchOn(t, given)
   dispatch.stop()
   dispatch.register(new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 1 }))
   dispatch.wake('default')
