@@ -41,7 +41,7 @@ interface Entry {
 function entriesOf(workload: Workload, { setting, systems, raw, quick }: ContestOptions): Entry[] {
   const { run, raw: runRaw, peers } = workload
   const taking = systems.filter(({ name, package: isPeer }) => (isPeer ? peers === 'all' || peers.includes(name) : workload.name !== 'raw'))
-  return workload.variations.flatMap((variation) => {
+  return workload.variations(quick).flatMap((variation) => {
     const seriesOf = (system: string): Series => ({ workload: workload.name, variation, system, outcomes: [] })
     const entries: Entry[] = taking.map((system) => ({ series: seriesOf(system.name), measure: () => run.call(workload, { setting, system, variation, quick }) }))
     if (raw && runRaw) entries.push({ series: seriesOf('raw SQL'), measure: () => runRaw.call(workload, { setting, variation, quick }) })

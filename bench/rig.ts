@@ -77,6 +77,12 @@ export class Rig {
     await this.worker.ask('start')
   }
 
+  /** In place of the worker: a process with many bare links to our broker. */
+  async openCrowd(): Promise<Child> {
+    this.#worker = await Child.open(this.#child('crowd'))
+    return this.#worker
+  }
+
   /** Runs tasks through everything, so that code is compiled and connections are there; then forgets them. */
   async warmUp(count: number): Promise<void> {
     await this.producer.ask('bulk', { count, batch: 500, inFlight: 1 })
@@ -88,15 +94,20 @@ export class Rig {
     return this.#setting.postgres.settle(this.#setting.settleMs)
   }
 
+  /** Resolves when `count` handlers have started. */
+  ran(count: number): Promise<{ markedUs: number; reachedUs: number }> {
+    return this.worker.ask('ran', { count })
+  }
+
   /**
    * Resolves when `count` handlers have run and the database says that nothing is left. The time is when the question was
    * asked to which that was the answer: by then it was committed.
    */
-  async finished(count: number): Promise<{ firstUs: number; doneUs: number }> {
-    const { firstUs } = await this.worker.ask<{ firstUs: number }>('ran', { count })
+  async finished(count: number): Promise<{ markedUs: number; doneUs: number }> {
+    const { markedUs } = await this.ran(count)
     for (;;) {
       const doneUs = nowUs()
-      if (!(await this.database.value(this.system.unfinishedSql))) return { firstUs, doneUs }
+      if (!(await this.database.value(this.system.unfinishedSql))) return { markedUs, doneUs }
       await delay(5)
     }
   }

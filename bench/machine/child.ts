@@ -8,7 +8,7 @@ const MAIN = fileURLToPath(new URL('../players/main.js', import.meta.url))
 
 export interface ChildOptions {
   system: string
-  role: 'prepare' | 'producer' | 'worker'
+  role: 'prepare' | 'producer' | 'worker' | 'crowd'
   config: PlayerConfig
   /** The Node it runs on. */
   node: string

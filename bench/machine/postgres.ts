@@ -77,6 +77,11 @@ export class Postgres {
     return Number(rows[0]?.next)
   }
 
+  async transactionsOf(database: string): Promise<number> {
+    const { rows } = await this.#admin.query<{ count: string }>('SELECT xact_commit + xact_rollback AS count FROM pg_stat_database WHERE datname = $1', [database])
+    return Number(rows[0]?.count)
+  }
+
   async stop(): Promise<void> {
     await this.#admin.end()
     await this.#server.stop()
@@ -107,6 +112,38 @@ export class Database {
   async value(text: string, values: unknown[] = []): Promise<unknown> {
     const [row] = await this.query(text, values)
     return row && Object.values(row)[0]
+  }
+
+  /** A statement with $1 = `count` in all, some at a time: a million in one array would not fit. Our triggers stay out of the way. */
+  async fill(text: string, count: number, step = 100_000): Promise<void> {
+    const client = await this.#pool.connect()
+    try {
+      await client.query('SET reproq.internal = on')
+      for (let left = count; left > 0; left -= step) await client.query(text, [Math.min(step, left)])
+    } finally {
+      client.release(true)
+    }
+  }
+
+  /** A transaction that has looked, and sees that moment until the returned function ends it. */
+  async holdSnapshot(): Promise<() => Promise<void>> {
+    const client = await this.#pool.connect()
+    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ')
+    await client.query('SELECT count(*) FROM pg_class')
+    return async () => {
+      await client.query('ROLLBACK')
+      client.release()
+    }
+  }
+
+  /** So that autovacuum does not come to see what was just put in while something else is measured. */
+  async tidy(): Promise<void> {
+    await this.query('VACUUM (ANALYZE)')
+  }
+
+  /** Transactions of this database that its backends have reported, up to ten seconds late. Asked from outside of it. */
+  transactions(): Promise<number> {
+    return this.#server.transactionsOf(this.name)
   }
 
   async drop(): Promise<void> {

@@ -27,7 +27,7 @@ export const graphile: Player = {
   },
 
   async openProducer(config) {
-    const utils = await (await open(config)).makeWorkerUtils({ connectionString: config.databaseUrl, maxPoolSize: 10 })
+    const utils = await (await open(config)).makeWorkerUtils({ connectionString: config.databaseUrl, maxPoolSize: 32 })
     return {
       enqueueMany: async (payloads) => void (await utils.addJobs(payloads.map((payload) => ({ identifier: 'noop', payload })))),
       enqueueOne: async (payload) => void (await utils.addJob('noop', payload)),

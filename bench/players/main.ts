@@ -1,13 +1,16 @@
 import { nowUs } from '../machine/clock.js'
-import { Conductor } from './conductor.js'
+import { Conductor, type Command } from './conductor.js'
+import { crowding } from './crowding.js'
 import type { Player, PlayerConfig } from './player.js'
 import { producing } from './producing.js'
 import { working } from './working.js'
 
-/** A process of the bench: `main.js <system> prepare|producer|worker <config as JSON>`. It answers commands over IPC. */
+/** A process of the bench: `main.js <system> prepare|producer|worker|crowd <config as JSON>`. It answers commands over IPC. */
 const loaders: Record<string, () => Promise<Player>> = {
   reproq: async () => (await import('./reproq.js')).reproq,
   graphile: async () => (await import('./graphile.js')).graphile,
+  'pg-boss': async () => (await import('./pg-boss.js')).pgBoss,
+  bullmq: async () => (await import('./bullmq.js')).bullmq,
 }
 
 const [system = '', role = '', json = '{}'] = process.argv.slice(2)
@@ -20,6 +23,12 @@ if (role === 'prepare') {
   await player.prepare(config)
   process.disconnect()
 } else {
-  const conductor = new Conductor(role === 'producer' ? await producing(player, config) : working(player, config))
-  conductor.ready(nowUs())
+  const roles: Record<string, () => Promise<Record<string, Command>> | Record<string, Command>> = {
+    producer: () => producing(player, config),
+    worker: () => working(player, config),
+    crowd: () => crowding(config),
+  }
+  const commands = await roles[role]?.()
+  if (!commands) throw new Error(`There is no role "${role}"`)
+  new Conductor(commands).ready(nowUs())
 }

@@ -38,6 +38,9 @@ export interface Player {
   startWorker(config: PlayerConfig, ran: (payload: Payload) => void): Promise<PlayingWorker>
 }
 
+/** Our record of a task with such a payload is 340 bytes of JSON. */
+export const USUAL_BYTES = 50
+
 /** `bytes` is the size of the payload's JSON, about. */
 export function payloadOf(at: number, bytes: number): Payload {
   return { at, fill: fillOf(bytes - 34) }

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { nowUs } from '../machine/clock.js'
 import type { Command } from './conductor.js'
-import { payloadOf, type Player, type PlayerConfig, type Producer } from './player.js'
+import { payloadOf, USUAL_BYTES, type Player, type PlayerConfig, type Producer } from './player.js'
 
 /** The commands of a producer process. */
 export async function producing(player: Player, config: PlayerConfig): Promise<Record<string, Command>> {
@@ -16,7 +16,7 @@ export async function producing(player: Player, config: PlayerConfig): Promise<R
 }
 
 /** `count` tasks, `batch` at a time, `inFlight` batches on their way at once. */
-async function bulk(producer: Producer, { count = 0, batch = 1_000, inFlight = 2, bytes = 200 }: Record<string, number>) {
+async function bulk(producer: Producer, { count = 0, batch = 1_000, inFlight = 2, bytes = USUAL_BYTES }: Record<string, number>) {
   const startedUs = nowUs()
   let left = count
   const line = async () => {
@@ -32,7 +32,7 @@ async function bulk(producer: Producer, { count = 0, batch = 1_000, inFlight = 2
 }
 
 /** `count` tasks one at a time, from `clients` at once. Returns how long each was waited for. */
-async function single(producer: Producer, { count = 0, clients = 1, bytes = 200 }: Record<string, number>) {
+async function single(producer: Producer, { count = 0, clients = 1, bytes = USUAL_BYTES }: Record<string, number>) {
   const startedUs = nowUs()
   const waits: number[] = []
   let left = count
@@ -48,7 +48,7 @@ async function single(producer: Producer, { count = 0, clients = 1, bytes = 200 
 }
 
 /** `count` tasks with a pause between them: nothing else is under way. With `wait`, each is waited for, and how long is returned. */
-async function paced(producer: Producer, { count = 0, everyMs = 15, wait = 0, bytes = 200 }: Record<string, number>) {
+async function paced(producer: Producer, { count = 0, everyMs = 15, wait = 0, bytes = USUAL_BYTES }: Record<string, number>) {
   const waits: number[] = []
   for (let sent = 0; sent < count; sent++) {
     const at = nowUs()
@@ -66,7 +66,7 @@ async function paced(producer: Producer, { count = 0, everyMs = 15, wait = 0, by
  * Open loop: `perSecond` tasks for `seconds`, whether the system keeps up or not. What is owed is counted from the clock, so
  * a late turn of the loop owes more, and each task carries the time at which it was due.
  */
-async function offer(producer: Producer, { perSecond = 1_000, seconds = 5, bytes = 200 }: Record<string, number>) {
+async function offer(producer: Producer, { perSecond = 1_000, seconds = 5, bytes = USUAL_BYTES }: Record<string, number>) {
   const startedUs = nowUs()
   const total = Math.round(perSecond * seconds)
   const dueUs = (index: number) => startedUs + Math.round((index * 1_000_000) / perSecond)

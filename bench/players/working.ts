@@ -1,5 +1,5 @@
-import { nowUs } from '../machine/clock.js'
 import type { Command } from './conductor.js'
+import { Count } from './count.js'
 import type { Player, PlayerConfig, PlayingWorker } from './player.js'
 
 /** The commands of a worker process. Its handlers do nothing but count. */
@@ -11,8 +11,8 @@ export function working(player: Player, config: PlayerConfig): Record<string, Co
       worker = await player.startWorker(config, (payload) => count.ran(payload.at))
     },
     ran: ({ count: total = 0 }) => count.until(total),
-    async forget() {
-      count.forget()
+    async forget({ mark = 1 }) {
+      count.forget(mark)
     },
     async delays() {
       return count.delays
@@ -20,31 +20,5 @@ export function working(player: Player, config: PlayerConfig): Record<string, Co
     async stop() {
       await worker?.stop()
     },
-  }
-}
-
-/** How many tasks were started, when the first one was, and how long after they were due. */
-class Count {
-  delays: number[] = []
-  #total = 0
-  #firstUs = 0
-  #wanted: { total: number; reached: () => void } | undefined
-
-  ran(dueUs: number): void {
-    const now = nowUs()
-    if (this.#total++ === 0) this.#firstUs = now
-    this.delays.push(now - dueUs)
-    if (this.#wanted && this.#total >= this.#wanted.total) this.#wanted.reached()
-  }
-
-  forget(): void {
-    this.delays = []
-    this.#total = 0
-    this.#wanted = undefined
-  }
-
-  async until(total: number): Promise<{ firstUs: number }> {
-    if (this.#total < total) await new Promise<void>((reached) => (this.#wanted = { total, reached }))
-    return { firstUs: this.#firstUs }
   }
 }

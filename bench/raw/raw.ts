@@ -9,9 +9,8 @@ import type { Setting } from '../rig.js'
 import type { Outcome } from '../workloads/workload.js'
 import { canPgbench, loop, pgbench, type Script } from './turns.js'
 
-/** Each statement of the scripts in this folder is about this many runs. */
-export const BATCH = 500
-const CLIENTS = 2
+/** Each statement of the scripts in this folder is about 500 runs, but for insert-one.sql. */
+const USUAL = { batch: 500, clients: 2 }
 
 /** A way to keep runs, and the life of a run in it. */
 export interface Shape {
@@ -38,16 +37,22 @@ export function rawDrain(setting: Setting, count: number): Promise<Outcome> {
   return cell(setting, 'ours', count, ['insert-ready.sql'], ['claim-complete.sql'])
 }
 
-async function cell(setting: Setting, schema: Shape['schema'], count: number, before: string[], measured: string[]): Promise<Outcome> {
+/** `clients` at once, one run a statement; or with 0 of them 500 runs a statement from two. */
+export function rawEnqueue(setting: Setting, count: number, clients: number): Promise<Outcome> {
+  if (clients === 0) return cell(setting, 'ours', count, [], ['insert-ready.sql'])
+  return cell(setting, 'ours', count, [], ['insert-one.sql'], { batch: 1, clients })
+}
+
+async function cell(setting: Setting, schema: Shape['schema'], count: number, before: string[], measured: string[], pace = USUAL): Promise<Outcome> {
   const { postgres } = setting
   const database = await postgres.freshDatabase()
   try {
     await create(database, schema)
-    if (before.length > 0) await turns(database, before, count)
+    if (before.length > 0) await turns(database, before, count, USUAL)
     await postgres.settle(setting.settleMs)
     const cost = await counting(postgres, { broker: 0, worker: 0, producer: 0 })
     const clientBefore = clientCpuSeconds()
-    const seconds = await turns(database, measured, count)
+    const seconds = await turns(database, measured, count, pace)
     const paid = await cost()
     paid.cpu.worker = clientCpuSeconds() - clientBefore
     return { figures: { 'tasks/s': count / seconds }, tasks: count, cost: paid }
@@ -67,8 +72,8 @@ function clientCpuSeconds(): number {
 }
 
 /** Runs the scripts one after the other in each turn, often enough for `count` runs. Seconds. */
-function turns(database: Database, names: string[], count: number): Promise<number> {
-  const script: Script = { text: names.map(text).join('\n'), perClient: Math.ceil(count / BATCH / CLIENTS), clients: CLIENTS }
+function turns(database: Database, names: string[], count: number, { batch, clients }: typeof USUAL): Promise<number> {
+  const script: Script = { text: names.map(text).join('\n'), perClient: Math.ceil(count / batch / clients), clients }
   return canPgbench() ? pgbench(database.url, script) : loop(database.url, script)
 }
 

@@ -6,13 +6,14 @@ import { median, spread } from './stats.js'
 /** One workload's table, as Markdown. */
 export function tableOf(workload: Workload, all: Series[]): string {
   const figures = [...new Set(all.flatMap(({ outcomes }) => outcomes.flatMap((outcome) => Object.keys(outcome.figures))))]
+  const varied = new Set(all.map(({ variation }) => variation)).size > 1
   const priced = all.some(({ outcomes }) => outcomes.some(({ cost }) => cost))
-  const head = ['', ...figures, 'reproq ÷ it', ...(workload.variations.length > 1 ? ['÷ first'] : []), ...(priced ? PRICES : [])]
+  const head = ['', ...figures, 'reproq ÷ it', ...(varied ? ['÷ first'] : []), ...(priced ? PRICES : [])]
   const rows = all.map((series) => [
     `${[series.variation, series.system].filter(Boolean).join(' · ')}`,
     ...figures.map((figure) => spreadText(series.outcomes.map((outcome) => outcome.figures[figure] ?? Number.NaN))),
     ratioText(rivalOf(series, all), series, workload.compared),
-    ...(workload.variations.length > 1 ? [ratioText(series, firstOf(series, all), workload.compared)] : []),
+    ...(varied ? [ratioText(series, firstOf(series, all), workload.compared)] : []),
     ...(priced ? pricesOf(series) : []),
   ])
   return [`### ${workload.name}`, '', `${workload.about}.`, '', line(head), line(head.map((_, column) => (column === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n')

@@ -4,6 +4,7 @@ const common = {
   player: 'graphile',
   package: 'graphile-worker',
   hasBroker: false,
+  fillSql: { ready: fill('NULL', 0), future: fill("now() + interval '1 day'", -10) },
   unfinishedSql: 'SELECT EXISTS (SELECT FROM graphile_worker._private_jobs)',
 }
 
@@ -25,4 +26,9 @@ export const graphileDefault: System = {
   name: 'graphile-default',
   variants: [{ label: 'defaults, 24 concurrent, pool 10, addJobs', settings: { concurrency: 24 } }],
   share: 0.2,
+}
+
+function fill(runAt: string, priority: number): string {
+  const job = `ROW ('noop', '{"at":1234567890,"fill":"0123456789012345"}', NULL, ${runAt}, NULL, NULL, ${priority}, NULL)::graphile_worker.job_spec`
+  return `SELECT count(*) FROM graphile_worker.add_jobs (ARRAY (SELECT ${job} FROM generate_series(1, $1)))`
 }

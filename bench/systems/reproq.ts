@@ -1,3 +1,6 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { ROOT } from '../machine/folders.js'
 import type { System } from './system.js'
 
 export const reproq: System = {
@@ -11,5 +14,10 @@ export const reproq: System = {
   ],
   unfinishedSql: 'SELECT EXISTS (SELECT FROM reproq_ready) OR EXISTS (SELECT FROM reproq_leases)',
   keptSql: "SELECT count(*) FROM task_runs WHERE status = 'SUCCESSFUL' AND return_json = '1'",
+  fillSql: { ready: sql('fill-ready.sql'), future: sql('fill-future.sql') },
   share: 1,
+}
+
+function sql(name: string): string {
+  return readFileSync(join(ROOT, 'bench/systems', name), 'utf8')
 }

@@ -20,6 +20,8 @@ export interface System {
   unfinishedSql: string
   /** Runs kept with their results; none: finished ones are deleted. */
   keptSql?: string
+  /** Statements that put $1 tasks into an empty system: ready ones, or ones that are due in a day and would then go first. */
+  fillSql?: { ready: string; future: string }
   /** Share of a workload's tasks that is enough: slow systems would take minutes for what others do in seconds. */
   share: number
 }

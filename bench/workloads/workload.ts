@@ -23,7 +23,7 @@ export interface Workload {
   /** A sentence for the report. */
   about: string
   /** What varies inside it; one entry when nothing does. The first is what the others are compared with. */
-  variations: readonly string[]
+  variations(quick: boolean): readonly string[]
   /** The figure by which systems, and cases, are compared. */
   compared: string
   /** Systems that can take part, besides us and raw SQL. */
@@ -34,4 +34,4 @@ export interface Workload {
 }
 
 /** For a workload in which nothing varies. */
-export const ONE = ['']
+export const ONE = () => ['']
