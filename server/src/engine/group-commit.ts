@@ -1,9 +1,19 @@
 import { sqlState } from '../db/pool.js'
 
+/** How one item of a group ended. */
+export type Outcome<Out> = { ok: true; out: Out } | { ok: false; error: unknown }
+
+/** Items that came in one call, and what is known of each. One promise for all of them: at full speed a promise per item shows. */
+interface Call<Out> {
+  outcomes: Outcome<Out>[]
+  left: number
+  resolve: (outcomes: Outcome<Out>[]) => void
+}
+
 interface Entry<Item, Out> {
   item: Item
-  resolve: (out: Out) => void
-  reject: (error: unknown) => void
+  call: Call<Out>
+  index: number
 }
 
 export interface GroupCommitOptions<Item> {
@@ -35,9 +45,18 @@ export class GroupCommit<Item, Out> {
   }
 
   /** Resolves after the commit. Rejects with the database's error for this item alone. */
-  add(item: Item): Promise<Out> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ item, resolve, reject })
+  async add(item: Item): Promise<Out> {
+    const [outcome] = await this.addAll([item])
+    if (outcome?.ok) return outcome.out
+    throw outcome?.error
+  }
+
+  /** Resolves when all items are committed or refused, with the outcome of each, in order. Never rejects. */
+  addAll(items: Item[]): Promise<Outcome<Out>[]> {
+    if (items.length === 0) return Promise.resolve([])
+    return new Promise((resolve) => {
+      const call: Call<Out> = { outcomes: new Array<Outcome<Out>>(items.length), left: items.length, resolve }
+      items.forEach((item, index) => this.#waiting.push({ item, call, index }))
       if (this.#busy) return
       this.#busy = true
       setImmediate(() => void this.#drain())
@@ -69,10 +88,10 @@ export class GroupCommit<Item, Out> {
       const state = sqlState(error)
       if (again && state && TRY_AGAIN_STATES.has(state)) return this.#commit(entries, false)
       if (entries.length > 1 && state && isData(state)) return this.#halve(entries)
-      for (const entry of entries) entry.reject(error)
+      for (const entry of entries) settle(entry, { ok: false, error })
       return
     }
-    entries.forEach((entry, index) => entry.resolve(outs[index] as Out))
+    entries.forEach((entry, index) => settle(entry, { ok: true, out: outs[index] as Out }))
   }
 
   async #halve(entries: Entry<Item, Out>[]) {
@@ -80,6 +99,12 @@ export class GroupCommit<Item, Out> {
     await this.#commit(entries.slice(0, middle))
     await this.#commit(entries.slice(middle))
   }
+}
+
+function settle<Item, Out>({ call, index }: Entry<Item, Out>, outcome: Outcome<Out>): void {
+  call.outcomes[index] = outcome
+  call.left -= 1
+  if (call.left === 0) call.resolve(call.outcomes)
 }
 
 /** SQLSTATE classes that blame the data: 21 cardinality, 22 data exception, 23 integrity, 54 program limit. */

@@ -4,13 +4,23 @@ import { sqlState, type Db } from '../db/pool.js'
 import type { Events } from '../events.js'
 import { finalize, refusals, type Finalization, type Refusal, type Settled } from '../runs/finalize.js'
 import { release, type Release } from '../runs/release.js'
+import { succeed, type Success } from '../runs/succeed.js'
 import { decide, errorEntry, lastError, type Attempt, type Decision, type FailureKind, type Report, type RetryPolicy } from '../runs/retry.js'
-import { GroupCommit, isData } from './group-commit.js'
+import { GroupCommit, isData, type Outcome } from './group-commit.js'
 
 /** A leased run, as far as settling it needs to know. */
 export interface Held extends Attempt {
   run: string
   lease: string
+  queue: string
+  task: string
+}
+
+/** A worker's word on one attempt. */
+export interface Reported {
+  held: Held
+  report: Report
+  wallMs?: number | undefined
 }
 
 /** What became of a result. `code`: the output could not be kept, which failed the run. */
@@ -30,6 +40,7 @@ export class Settle {
   readonly #db: Db
   readonly #events: Events
   readonly #options: SettleOptions
+  readonly #succeeding: GroupCommit<Success, boolean>
   readonly #finalizing: GroupCommit<Finalization, Settled | undefined>
   readonly #releasing: GroupCommit<Release, Settled | undefined>
   #stopped = false
@@ -38,26 +49,37 @@ export class Settle {
     this.#db = db
     this.#events = events
     this.#options = options
+    this.#succeeding = new GroupCommit((items) => succeed(db, items), { limit: 1_000 })
     this.#finalizing = new GroupCommit((items) => fenced(items, (once) => finalize(db, once)), { limit: 500 })
     this.#releasing = new GroupCommit((items) => fenced(items, (once) => release(db, once)), { limit: 500 })
   }
 
   /** Stores the verdict on one attempt, once. Rejects with DATABASE_UNAVAILABLE: nothing is known to be stored, send it again. */
   async settle(held: Held, report: Report, wallMs?: number): Promise<Disposition> {
-    const tooLarge = report.output !== undefined && Buffer.byteLength(report.output) > this.#options.outputBytes
-    if (tooLarge) return this.#refuseOutput(held, 'output_too_large', `The output is larger than ${this.#options.outputBytes} bytes`, wallMs)
-    // Postgres would store half a surrogate pair as U+FFFD, and give 1e131000 back as 131,001 digits.
-    const fault = report.output === undefined ? undefined : storageFault(report.output, Number.POSITIVE_INFINITY)
-    if (fault) return this.#refuseOutput(held, 'invalid_output', `Postgres cannot keep the output: ${fault.code} at position ${fault.position}`, wallMs)
-    const decision = decide(report, held, this.#options.retry)
-    if (decision.to === 'release') return this.#settleReleased(held)
-    try {
-      return await this.#write(held, decision, wallMs)
-    } catch (error) {
-      const state = sqlState(error)
-      if (decision.to !== 'SUCCESSFUL' || !state || !isData(state)) throw error
-      return this.#refuseOutput(held, 'invalid_output', `Postgres cannot keep the output: ${((error as BrokerError).cause as Error).message}`, wallMs)
+    const [outcome] = await this.settleAll([{ held, report, wallMs }])
+    if (outcome?.ok) return outcome.out
+    throw outcome?.error
+  }
+
+  /** The same for all that came in one frame. Never rejects. */
+  async settleAll(reported: Reported[]): Promise<Outcome<Disposition>[]> {
+    const decided = reported.map(({ held, report }) => this.#decide(held, report))
+    const wellIndexes = decided.flatMap((decision, index) => (decision.to === 'SUCCESSFUL' ? [index] : []))
+    const well = this.#succeeding.addAll(
+      wellIndexes.map((index) => {
+        const { held } = reported[index] as Reported
+        return { run: held.run, lease: held.lease, output: (decided[index] as { output: string }).output }
+      }),
+    )
+    const outcomes = await Promise.all(
+      decided.map((decision, index) => (decision.to === 'SUCCESSFUL' ? undefined : outcomeOf(this.#settleOtherwise(reported[index] as Reported, decision)))),
+    )
+    const stored = await well
+    for (const [at, index] of wellIndexes.entries()) {
+      const outcome = stored[at] as Outcome<boolean>
+      outcomes[index] = outcome.ok && outcome.out ? this.#succeeded(reported[index] as Reported) : await this.#notStored(reported[index] as Reported, outcome)
     }
+    return outcomes as Outcome<Disposition>[]
   }
 
   /** Fails a leased run that must not be run. */
@@ -103,24 +125,50 @@ export class Settle {
     return dispositionOf(settled)
   }
 
-  #refuseOutput(held: Held, code: 'invalid_output' | 'output_too_large', message: string, wallMs?: number) {
-    return this.#write(held, { to: 'FAILED', kind: code, error: { class: code, message } }, wallMs, code)
+  /** What the report comes to, an output that cannot be kept included. */
+  #decide(held: Held, report: Report): Decision {
+    const { output } = report
+    if (output !== undefined && output.length > this.#options.outputBytes / 3 && Buffer.byteLength(output) > this.#options.outputBytes) {
+      return outputRefused('output_too_large', `The output is larger than ${this.#options.outputBytes} bytes`)
+    }
+    // Postgres would store half a surrogate pair as U+FFFD, and give 1e131000 back as 131,001 digits.
+    const fault = output === undefined ? undefined : storageFault(output, Number.POSITIVE_INFINITY)
+    if (fault) return outputRefused('invalid_output', `Postgres cannot keep the output: ${fault.code} at position ${fault.position}`)
+    return decide(report, held, this.#options.retry)
   }
 
-  async #write(held: Held, decision: Exclude<Decision, { to: 'release' }>, wallMs?: number, code?: 'invalid_output' | 'output_too_large'): Promise<Disposition> {
-    const failure = decision.to === 'SUCCESSFUL' ? undefined : decision
+  #settleOtherwise({ held, wallMs }: Reported, decision: Exclude<Decision, { to: 'SUCCESSFUL' }>): Promise<Disposition> {
+    return decision.to === 'release' ? this.#settleReleased(held) : this.#write(held, decision, wallMs)
+  }
+
+  #succeeded({ held, wallMs }: Reported): Outcome<Disposition> {
+    this.#announce({ run: held.run, queue: held.queue, task: held.task, attempt: held.attempt, status: 'SUCCESSFUL', delayMs: 0 }, held.workerId, 'ok', wallMs)
+    return STORED
+  }
+
+  /** An output the database refused fails its run; a lease that no longer held is explained; anything else is tried again by the worker. */
+  async #notStored({ held, wallMs }: Reported, outcome: Outcome<boolean>): Promise<Outcome<Disposition>> {
+    if (outcome.ok) return outcomeOf(this.#explain(held))
+    const state = sqlState(outcome.error)
+    if (!state || !isData(state)) return outcome
+    const { message } = (outcome.error as BrokerError).cause as Error
+    return outcomeOf(this.#write(held, outputRefused('invalid_output', `Postgres cannot keep the output: ${message}`), wallMs))
+  }
+
+  async #write(held: Held, decision: Failure, wallMs?: number): Promise<Disposition> {
+    const { to, kind, error } = decision
     const settled = await this.#finalizing.add({
       run: held.run,
       lease: held.lease,
-      status: decision.to,
-      output: decision.to === 'SUCCESSFUL' ? decision.output : null,
-      error: failure ? errorEntry(failure.kind, failure.error, held) : null,
-      lastError: failure && failure.to !== 'READY' ? lastError(failure.error) : null,
-      delayMs: decision.to === 'READY' ? decision.delayMs : 0,
+      status: to,
+      output: null,
+      error: errorEntry(kind, error, held),
+      lastError: to === 'READY' ? null : lastError(error),
+      delayMs: to === 'READY' ? decision.delayMs : 0,
     })
     if (!settled) return this.#explain(held)
-    this.#announce(settled, held.workerId, failure?.kind ?? 'ok', wallMs)
-    return { ...dispositionOf(settled), ...(code && { code }) }
+    this.#announce(settled, held.workerId, kind, wallMs)
+    return { ...dispositionOf(settled), ...((kind === 'invalid_output' || kind === 'output_too_large') && { code: kind }) }
   }
 
   async #explain(held: Held): Promise<Disposition> {
@@ -130,9 +178,26 @@ export class Settle {
     return { disp }
   }
 
-  #announce(settled: Settled, workerId: string | undefined, cause: string, wallMs?: number) {
+  #announce(settled: Omit<Settled, 'lease'>, workerId: string | undefined, cause: string, wallMs?: number) {
     const { run, queue, task, status, attempt, delayMs } = settled
     this.#events.emit('run.settled', { runId: run, queue, task, status, attempt, workerId, cause, delayMs, wallMs })
+  }
+}
+
+type Failure = Exclude<Decision, { to: 'release' } | { to: 'SUCCESSFUL' }>
+
+const STORED: Outcome<Disposition> = { ok: true, out: { disp: 'finalized', status: 'SUCCESSFUL', delayMs: 0 } }
+
+/** Failing again is certain: no further attempt. */
+function outputRefused(kind: 'invalid_output' | 'output_too_large', message: string): Failure {
+  return { to: 'FAILED', kind, error: { class: kind, message } }
+}
+
+async function outcomeOf<Out>(promise: Promise<Out>): Promise<Outcome<Out>> {
+  try {
+    return { ok: true, out: await promise }
+  } catch (error) {
+    return { ok: false, error }
   }
 }
 

@@ -68,6 +68,7 @@ interface HeldRow {
   attempt: number
   maxAttempts: number
   queue: string
+  task: string
   workerId: string | null
   cancelRequested: boolean
 }
@@ -86,7 +87,7 @@ async function prove({ db }: HttpContext, token: Token, item: ProvenResult): Pro
 }
 
 async function settleProven({ settle }: HttpContext, { item: { run, lease, wall_ms, ...report }, row }: Proven) {
-  const held = { attempt: row?.attempt ?? 1, maxAttempts: row?.maxAttempts ?? 1, workerId: row?.workerId ?? '', cancelRequested: row?.cancelRequested ?? false }
+  const held = { queue: row?.queue ?? '', task: row?.task ?? '', attempt: row?.attempt ?? 1, maxAttempts: row?.maxAttempts ?? 1, workerId: row?.workerId ?? '', cancelRequested: row?.cancelRequested ?? false }
   const { disp } = await settle.settle({ run, lease, ...held }, report, wall_ms)
   return { run, disp }
 }

@@ -1,6 +1,7 @@
-import { CAPABILITIES, type BrokerFrameOf, type Cancellation, type ResultItem, type Subscription, type Verdict, type WorkerFrameOf } from '../../../protocol/src/index.js'
+import { CAPABILITIES, type BrokerFrameOf, type Cancellation, type Subscription, type Verdict, type WorkerFrameOf } from '../../../protocol/src/index.js'
 import { BrokerError } from '../errors.js'
-import type { Disposition } from '../engine/settle.js'
+import type { Outcome } from '../engine/group-commit.js'
+import type { Disposition, Reported } from '../engine/settle.js'
 import type { Release } from '../runs/release.js'
 import type { Reconciled } from '../sessions/sessions.js'
 import type { Entry } from './ledger.js'
@@ -117,43 +118,62 @@ function cancellations(link: Link): Cancellation[] {
 }
 
 async function result(link: Link, { items }: WorkerFrameOf['result']): Promise<void> {
-  const answers = await link.track(Promise.all(items.map((item) => settleOne(link, item))))
-  const accepted = answers.flatMap((answer) => ('disp' in answer ? [answer] : []))
-  const refused = answers.flatMap((answer) => ('disp' in answer ? [] : [answer]))
+  const accepted: Accepted[] = []
+  const refused: Refused[] = []
+  const reported: (Reported & { held: Entry })[] = []
+  const repeated: Entry[] = []
+  for (const item of items) {
+    const held = link.ledger.get(item.l)
+    if (!held) refused.push({ l: item.l, code: 'unknown_handle' })
+    else if (held.state === 'settling') repeated.push(held)
+    else {
+      held.state = 'settling'
+      reported.push({ held, report: item, wallMs: item.wall_ms })
+    }
+  }
+  const settling = link.track(link.context.settle.settleAll(reported))
+  for (const { held } of reported) held.settling = settling
+  // Said twice before the answer: the first word counts, and is waited for.
+  await Promise.all(repeated.map((entry) => entry.settling))
+  const outcomes = await settling
+  reported.forEach(({ held }, index) => {
+    const answer = answerFor(link, held, outcomes[index] as Outcome<Disposition>)
+    if ('disp' in answer) accepted.push(answer)
+    else refused.push(answer)
+  })
+  for (const { l, run } of repeated) {
+    if (link.ledger.get(l)) refused.push({ l, code: 'temporary', retry_after_ms: RETRY_AFTER_MS })
+    else accepted.push({ l, disp: 'duplicate' })
+    link.context.log.debug({ runId: run }, 'a result was sent twice')
+  }
   if (accepted.length > 0) link.send({ t: 'result_ok', items: accepted })
   if (refused.length > 0) link.send({ t: 'result_no', items: refused })
   link.context.dispatch.freed()
 }
 
-type ResultAnswer = BrokerFrameOf['result_ok']['items'][number] | BrokerFrameOf['result_no']['items'][number]
+type Accepted = BrokerFrameOf['result_ok']['items'][number]
+type Refused = BrokerFrameOf['result_no']['items'][number]
 
-async function settleOne(link: Link, { l, wall_ms, ...report }: ResultItem): Promise<ResultAnswer> {
-  const entry = link.ledger.get(l)
-  if (!entry) return { l, code: 'unknown_handle' }
-  entry.state = 'settling'
-  try {
-    const disposition = await link.context.settle.settle(entry, report, wall_ms)
-    link.ledger.remove(entry)
-    return answerFor(l, disposition)
-  } catch (error) {
+function answerFor(link: Link, entry: Entry, outcome: Outcome<Disposition>): Accepted | Refused {
+  const { l } = entry
+  if (!outcome.ok) {
     // Not known to be stored: the worker keeps it and sends it again; if it was stored after all, that is a duplicate.
-    link.context.log.warn({ err: error, runId: entry.run }, 'a result could not be stored yet')
+    link.context.log.warn({ err: outcome.error, runId: entry.run }, 'a result could not be stored yet')
     entry.state = 'accepted'
-    return { l, code: 'temporary', retry_after_ms: error instanceof BrokerError ? (error.retryAfterMs ?? RETRY_AFTER_MS) : RETRY_AFTER_MS }
+    return { l, code: 'temporary', retry_after_ms: outcome.error instanceof BrokerError ? (outcome.error.retryAfterMs ?? RETRY_AFTER_MS) : RETRY_AFTER_MS }
   }
-}
-
-function answerFor(l: number, disposition: Disposition): ResultAnswer {
-  switch (disposition.disp) {
+  link.ledger.remove(entry)
+  const { out } = outcome
+  switch (out.disp) {
     case 'stale_lease':
     case 'already_final':
-      return { l, code: disposition.disp }
+      return { l, code: out.disp }
     case 'duplicate':
       return { l, disp: 'duplicate' }
     case 'retry_scheduled':
-      return { l, disp: 'retry_scheduled', delay_ms: Math.round(disposition.delayMs) }
+      return { l, disp: 'retry_scheduled', delay_ms: Math.round(out.delayMs) }
     case 'finalized':
-      return { l, disp: 'finalized', ...(disposition.code && { code: disposition.code }) }
+      return out.code ? { l, disp: 'finalized', code: out.code } : { l, disp: 'finalized' }
   }
 }
 

@@ -12,9 +12,11 @@ export interface Entry extends Held {
   task: string
   state: 'sent' | 'accepted' | 'settling'
   cancel?: Omit<Cancellation, 'l'>
+  /** What its result is waiting for. */
+  settling?: Promise<unknown>
 }
 
-export type NewEntry = Omit<Entry, 'l' | 'workerId' | 'cancelRequested' | 'cancel'>
+export type NewEntry = Omit<Entry, 'l' | 'workerId' | 'cancelRequested' | 'cancel' | 'settling'>
 
 /** What one connection holds, and what room it has: handles, lanes, windows. Pure: no clock, no socket, no database. */
 export class Ledger {
