@@ -41,6 +41,7 @@ export class Broker {
   readonly #context: LinkContext
   readonly #abort = new AbortController()
   #app: App | undefined
+  #stopping: Promise<void> | undefined
   #strayed = false
 
   constructor(config: Config, log: Logger = pino({ level: config.logLevel }, pino.destination(2))) {
@@ -95,7 +96,11 @@ export class Broker {
   }
 
   /** Drains: no more leases, results still taken for `drainMs` (or until every worker has left), then closes. Database last. */
-  async stop({ drainMs = this.config.drainMs }: { drainMs?: number } = {}): Promise<void> {
+  stop({ drainMs = this.config.drainMs }: { drainMs?: number } = {}): Promise<void> {
+    return (this.#stopping ??= this.#stop(drainMs))
+  }
+
+  async #stop(drainMs: number): Promise<void> {
     this.#dispatch.stop()
     for (const link of this.#links.open()) link.drain()
     const until = performance.now() + drainMs

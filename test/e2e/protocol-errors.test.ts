@@ -240,6 +240,15 @@ t.test('a worker that does not read is cut off, and its runs were never lost', a
   expectGoodbye(t, await goodbyeTo(worker), 4508, 'slow_consumer', 'backoff')
 })
 
+t.test('a frozen worker does not hold up a broker that stops', async (t) => {
+  const own = await testBroker(t, PATIENT)
+  const worker = await ScriptedWorker.hello(t, own.url, own.token)
+  worker.socket.pause()
+  const began = performance.now()
+  await own.broker.stop({ drainMs: 0 })
+  t.ok(performance.now() - began < 15_000, 'it waits for the answer to its close, but not for ever')
+})
+
 t.test('a result for a handle that is none is refused alone', async (t) => {
   const own = await testBroker(t, PATIENT)
   const worker = await ScriptedWorker.hello(t, own.url, own.token)

@@ -26,6 +26,8 @@ declare module 'fastify' {
   }
 }
 
+const CLOSE_MS = 5_000
+
 /** The broker's HTTP side: routes, authentication, errors, OpenAPI at /docs. Not listening yet. */
 export async function buildApp(context: HttpContext): Promise<App> {
   const { config } = context
@@ -49,14 +51,7 @@ export async function buildApp(context: HttpContext): Promise<App> {
 
   await app.register(swagger, { openapi: openapi() })
   await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true })
-  await app.register(websocket, {
-    options: {
-      // Above our own limit, so that a frame somewhat too large gets an error it can read.
-      maxPayload: config.frameBytes + 65_536,
-      perMessageDeflate: false,
-      handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
-    },
-  })
+  await app.register(websocket, { options: socketOptions(config.frameBytes) })
   healthRoutes(app, context)
   await app.register(async (v1) => {
     v1.addHook('onRequest', async (request) => {
@@ -67,6 +62,18 @@ export async function buildApp(context: HttpContext): Promise<App> {
     workerRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
   }, { prefix: '/v1' })
   return app
+}
+
+/** Apart, because the types of ws do not know closeTimeout yet. */
+function socketOptions(frameBytes: number) {
+  return {
+    // Above our own limit, so that a frame somewhat too large gets an error it can read.
+    maxPayload: frameBytes + 65_536,
+    perMessageDeflate: false,
+    // A frozen worker never answers the close; it must hold up neither its memory here nor a broker that stops.
+    closeTimeout: CLOSE_MS,
+    handleProtocols: (offered: Set<string>) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : (false as const)),
+  }
 }
 
 /** Bodies are held to their schema to the letter; a query string is text, so its numbers are read from it. */
