@@ -1,23 +1,26 @@
--- Insert runs in the order given: READY, scheduled, or born leased to the session that has a free place for them. Returns one
--- row per input, in that order.
--- $1 task_path[] $2 queue[] $3 priority[] $4 spec (json text)[] $5 spec_hash[] $6 run_after (ms since epoch, or null)[]
--- $7 max_attempts[] $8 timeout_seconds[] $9 session (null: none)[] $10 worker[] $11 lease[] $12 leased_until, ms from now
+-- Insert runs in the order given: READY, scheduled, or born leased to the session that has a free place for them.
+-- Of each run: $1 spec (json text)[] $2 spec_hash[] $3 its kind (index into $7…)[] $4 run_after (ms since epoch, or null)[]
+-- $5 its place (index into $12…, 0: none)[] $6 lease (uuid, or null)[]. Runs that come together are mostly alike, so what they
+-- share is sent once: of each kind $7 task_path[] $8 queue[] $9 priority[] $10 max_attempts[] $11 timeout_seconds[]; of each
+-- place $12 session[] $13 worker[]. $14: leased_until, ms from now.
+-- Returns one row, for the driver's cost is per row: ids, ms until due (0: now), and whether born leased, joined by commas in
+-- the order given.
 WITH input AS MATERIALIZED (
   SELECT nextval((SELECT pg_get_serial_sequence('task_runs', 'result_id')::regclass)) AS result_id,
-         to_timestamp(i.run_after_ms / 1000.0) AS run_after,
+         to_timestamp(i.run_after_ms / 1000.0) AS run_after, ($8::text[])[i.kind] AS queue_name, ($9::int[])[i.kind] AS priority,
          -- A queue may have been paused since the broker last heard of it.
-         i.session_id IS NOT NULL AND NOT EXISTS (SELECT FROM reproq_queue_controls c WHERE c.queue_name = i.queue_name AND c.paused) AS leased,
+         i.place > 0 AND NOT EXISTS (SELECT FROM reproq_queue_controls c WHERE c.queue_name = ($8::text[])[i.kind] AND c.paused) AS leased,
          i.*
-    FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::float8[], $7::int[], $8::int[], $9::bigint[], $10::text[], $11::uuid[])
-         WITH ORDINALITY AS i (task_path, queue_name, priority, spec, spec_hash, run_after_ms, max_attempts, timeout_seconds, session_id, worker_id, lease_id, ordinal)
+    FROM unnest($1::text[], $2::text[], $3::int[], $4::float8[], $5::int[], $6::uuid[])
+         WITH ORDINALITY AS i (spec, spec_hash, kind, run_after_ms, place, lease_id, ordinal)
 ), run AS (
   INSERT INTO task_runs (result_id, task_path, queue_name, priority, spec_json, spec_hash, run_after, max_attempts, timeout_seconds,
                          status, started_at, last_attempted_at, attempts, leased_until, leased_by, worker_ids, reproq_lease_id)
-  SELECT result_id, task_path, queue_name, priority, spec::jsonb, spec_hash, run_after, max_attempts, timeout_seconds,
+  SELECT result_id, ($7::text[])[kind], queue_name, priority, spec::jsonb, spec_hash, run_after, ($10::int[])[kind], ($11::int[])[kind],
          CASE WHEN leased THEN 'RUNNING' ELSE 'READY' END, CASE WHEN leased THEN now() END, CASE WHEN leased THEN now() END,
-         leased::int, CASE WHEN leased THEN now() + $12::float8 * interval '1 ms' END, CASE WHEN leased THEN worker_id END,
-         CASE WHEN leased THEN jsonb_build_array(worker_id) ELSE '[]' END, CASE WHEN leased THEN lease_id END
-    FROM input ORDER BY ordinal
+         leased::int, CASE WHEN leased THEN now() + $14::float8 * interval '1 ms' END, CASE WHEN leased THEN ($13::text[])[place] END,
+         CASE WHEN leased THEN jsonb_build_array(($13::text[])[place]) ELSE '[]' END, CASE WHEN leased THEN lease_id END
+    FROM input
   RETURNING result_id, queue_name, priority, enqueued_at, run_after, status
 ), ready AS (
   INSERT INTO reproq_ready (queue_name, claim_key, result_id)
@@ -25,7 +28,9 @@ WITH input AS MATERIALIZED (
 ), scheduled AS (
   INSERT INTO reproq_scheduled (run_after, result_id) SELECT run_after, result_id FROM run WHERE run_after > now()
 ), held AS (
-  INSERT INTO reproq_leases (result_id, session_id) SELECT result_id, session_id FROM input WHERE leased
+  INSERT INTO reproq_leases (result_id, session_id) SELECT result_id, ($12::bigint[])[place] FROM input WHERE leased
 )
-SELECT result_id::text AS id, false AS deduplicated, coalesce(extract(epoch FROM run_after - now()) * 1000, 0)::float8 AS "delayMs", leased
-  FROM input ORDER BY ordinal
+SELECT string_agg(result_id::text, ',' ORDER BY ordinal) AS ids,
+       string_agg(coalesce(greatest(extract(epoch FROM run_after - now()) * 1000, 0), 0)::float8::text, ',' ORDER BY ordinal) AS delays,
+       string_agg(leased::int::text, ',' ORDER BY ordinal) AS leased
+  FROM input

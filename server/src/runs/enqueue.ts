@@ -18,19 +18,75 @@ export interface Offer extends Slot {
   lease: string
 }
 
+type PlainColumns = [
+  specs: string[],
+  hashes: string[],
+  kinds: number[],
+  runAfterMs: (number | null)[],
+  places: number[],
+  leases: (string | null)[],
+  tasks: string[],
+  queues: string[],
+  priorities: number[],
+  maxAttempts: number[],
+  timeoutSeconds: number[],
+  sessions: string[],
+  workers: string[],
+  leaseMs: number,
+]
+const enqueueSql = statement<PlainColumns, { ids: string; delays: string; leased: string }>(import.meta.url, 'enqueue.sql')
+
 type Columns = [string[], string[], number[], string[], string[], (number | null)[], number[], number[]]
-type Offers = [(string | null)[], (string | null)[], (string | null)[], number]
-const enqueueSql = statement<[...Columns, ...Offers], Placed>(import.meta.url, 'enqueue.sql')
 const enqueueOnceSql = statement<[...Columns, (Buffer | null)[]], Placed>(import.meta.url, 'enqueue-once.sql')
 
 /**
  * → READY, scheduled, or RUNNING where `offers` has a lease for the run. All of `runs`, or none; in their order. When one of
  * them has an idempotency key, none is born leased.
  */
-export function enqueue(db: Db, runs: NewRun[], offers: (Offer | undefined)[] = [], leaseMs = 0): Promise<Placed[]> {
+export async function enqueue(db: Db, runs: NewRun[], offers: (Offer | undefined)[] = [], leaseMs = 0): Promise<Placed[]> {
+  if (runs.length === 0) return []
   if (runs.some((run) => run.idempotencyKey !== null)) return enqueueOnce(db, runs)
-  const ofEach = (pick: (offer: Offer) => string) => runs.map((_, index) => (offers[index] ? pick(offers[index]) : null))
-  return db.query(enqueueSql, [...columns(runs), ofEach(({ sessionId }) => sessionId), ofEach(({ workerId }) => workerId), ofEach(({ lease }) => lease), leaseMs])
+  const kinds = new Distinct(runs, (run) => `${run.priority} ${run.maxAttempts} ${run.timeoutSeconds} ${run.queue}\0${run.task}`)
+  const places = new Distinct(offers.filter((offer) => offer !== undefined), (offer) => offer.sessionId)
+  const [row] = await db.query(enqueueSql, [
+    runs.map((run) => run.spec),
+    runs.map((run) => run.specHash),
+    runs.map((run) => kinds.indexOf(run)),
+    runs.map((run) => run.runAfterMs),
+    runs.map((_, index) => (offers[index] ? places.indexOf(offers[index]) : 0)),
+    runs.map((_, index) => offers[index]?.lease ?? null),
+    kinds.values.map((run) => run.task),
+    kinds.values.map((run) => run.queue),
+    kinds.values.map((run) => run.priority),
+    kinds.values.map((run) => run.maxAttempts),
+    kinds.values.map((run) => run.timeoutSeconds),
+    places.values.map((offer) => offer.sessionId),
+    places.values.map((offer) => offer.workerId),
+    leaseMs,
+  ])
+  if (!row) throw new Error('enqueue.sql returned no row')
+  const delays = row.delays.split(',')
+  const leased = row.leased.split(',')
+  return row.ids.split(',').map((id, index) => ({ id, deduplicated: false, delayMs: Number(delays[index]), leased: leased[index] === '1' }))
+}
+
+/** The different ones among many, and for each of the many which it is, counted from 1 as SQL does. */
+class Distinct<T> {
+  readonly values: T[] = []
+  readonly #indexes = new Map<string, number>()
+  readonly #keyOf: (value: T) => string
+
+  constructor(all: T[], keyOf: (value: T) => string) {
+    this.#keyOf = keyOf
+    for (const value of all) {
+      const key = keyOf(value)
+      if (!this.#indexes.has(key)) this.#indexes.set(key, this.values.push(value))
+    }
+  }
+
+  indexOf(value: T): number {
+    return this.#indexes.get(this.#keyOf(value)) as number
+  }
 }
 
 /** A key that comes twice in one batch makes one run: the statement is given each key once, and the twins share its answer. */
