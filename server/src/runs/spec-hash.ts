@@ -7,7 +7,12 @@ import { endOfScalar, endOfString, skipSpace, stringValue } from '../../../proto
  * read text: a parsed number has forgotten whether it was written 1 or 1.0, and the two hash differently.
  */
 export function specHash(text: string): string {
-  return hash('sha256', canonicalJson(text), 'hex')
+  return hashOfCanonical(canonicalJson(text))
+}
+
+/** The hash of what is canonical already. */
+export function hashOfCanonical(canonical: string): string {
+  return hash('sha256', canonical, 'hex')
 }
 
 /** The canonical form of valid JSON text. A lone surrogate has none (Python refuses it too) and throws. */

@@ -1,6 +1,6 @@
 import { members, storageFault, type EnqueueRequest } from '../../../protocol/src/index.js'
 import { BrokerError } from '../errors.js'
-import { specHash } from './spec-hash.js'
+import { canonicalJson, hashOfCanonical } from './spec-hash.js'
 
 /** A run to be made, as the enqueue statements take it. */
 export interface NewRun {
@@ -32,14 +32,22 @@ export function newRun(request: EnqueueRequest, source: string, limitBytes: numb
   const priority = request.priority ?? 0
   const maxAttempts = request.max_attempts ?? 3
   const timeoutSeconds = Math.ceil((request.timeout_ms ?? 900_000) / 1_000)
-  const text = JSON.stringify.bind(JSON)
+  const taskText = JSON.stringify(request.task)
+  const queueText = JSON.stringify(queue)
+  const runAfterText = runAfterMs === null ? 'null' : `"${isoformat(runAfterMs)}"`
   const spec =
-    `{"v":1,"task_path":${text(request.task)},"args":${args},"kwargs":${kwargs},"takes_context":false,` +
-    `"queue_name":${text(queue)},"priority":${priority},"lock_key":null,"concurrency_key":null,"concurrency_limit":0,` +
-    `"run_after":${runAfterMs === null ? 'null' : text(isoformat(runAfterMs))},` +
+    `{"v":1,"task_path":${taskText},"args":${args},"kwargs":${kwargs},"takes_context":false,` +
+    `"queue_name":${queueText},"priority":${priority},"lock_key":null,"concurrency_key":null,"concurrency_limit":0,` +
+    `"run_after":${runAfterText},` +
     `"exec":{"timeout_seconds":${timeoutSeconds},"max_attempts":${maxAttempts}},"provenance":{"code_ref":null,"pip_lock_hash":null}}`
   check(spec, limitBytes, where)
-  return { task: request.task, queue, priority, spec, specHash: specHash(spec), runAfterMs, maxAttempts, timeoutSeconds, idempotencyKey: request.idempotency_key ?? null }
+  // The canonical form of `spec`, put together in key order: only the arguments have to be read for it.
+  const canonical =
+    `{"args":${canonicalJson(args)},"concurrency_key":null,"concurrency_limit":0,` +
+    `"exec":{"max_attempts":${maxAttempts},"timeout_seconds":${timeoutSeconds}},"kwargs":${canonicalJson(kwargs)},"lock_key":null,` +
+    `"priority":${priority},"provenance":{"code_ref":null,"pip_lock_hash":null},"queue_name":${queueText},` +
+    `"run_after":${runAfterText},"takes_context":false,"task_path":${taskText},"v":1}`
+  return { task: request.task, queue, priority, spec, specHash: hashOfCanonical(canonical), runAfterMs, maxAttempts, timeoutSeconds, idempotencyKey: request.idempotency_key ?? null }
 }
 
 /** An instant as Python's datetime.isoformat() writes it, which is what a Django twin hashes: no fraction, or six digits. */
