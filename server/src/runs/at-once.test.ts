@@ -7,6 +7,7 @@ import { finalize, type Finalization } from './finalize.js'
 import { lease, type Leased } from './lease.js'
 import { promote } from './promote.js'
 import { release } from './release.js'
+import { succeed } from './succeed.js'
 
 const ROUNDS = 40
 const AT_ONCE = 10
@@ -34,6 +35,7 @@ t.test('whatever happens at once: each run is settled once, and the narrow table
   const later: string[] = []
 
   const some = <T>(list: T[], most: number) => Array.from({ length: Math.min(list.length, pick(most) + 1) }, () => list[pick(list.length)] as T)
+  const anySession = () => sessions.at(-1 - pick(3)) as (typeof sessions)[number]
   const verdict = ({ run, lease: id }: Leased): Finalization => {
     const status = (['SUCCESSFUL', 'FAILED', 'READY'] as const)[pick(3)] ?? 'READY'
     return { run, lease: id, status, output: status === 'SUCCESSFUL' ? '1' : null, error: status === 'SUCCESSFUL' ? null : '{}', lastError: null, delayMs: pick(2) }
@@ -44,14 +46,19 @@ t.test('whatever happens at once: each run is settled once, and the narrow table
   const actions: (() => Promise<unknown>)[] = [
     async () => runs.push(...(await givenRuns(db, {}, { runAfterMs: Date.now() + 5 }, { priority: pick(5) }))),
     async () => runs.push(await givenForeignRun(others)),
-    async () => leases.push(...(await lease(db, ['default'], Array.from({ length: 6 }, () => sessions[pick(3)] as { sessionId: string; workerId: string }), 60_000)).runs),
-    async () => leases.push(...(await lease(db, ['default'], Array.from({ length: 3 }, () => sessions[pick(3)] as { sessionId: string; workerId: string }), 60_000)).runs),
+    async () => leases.push(...(await lease(db, ['default'], Array.from({ length: 6 }, anySession), 60_000)).runs),
+    async () => leases.push(...(await lease(db, ['default'], Array.from({ length: 3 }, anySession), 60_000)).runs),
     async () => note(await finalize(db, distinct(some(leases, 8)).map(verdict))),
     async () => note(await finalize(db, distinct(some(leases, 8)).map(verdict).toReversed())),
+    async () => {
+      const well = distinct(some(leases, 8)).map((item) => ({ ...item, output: '1' }))
+      const held = await succeed(db, well)
+      note(well.filter((_, at) => held[at]).map(({ run }) => ({ run, status: 'SUCCESSFUL' })))
+    },
     async () => note(await release(db, distinct(some(leases, 4)).map(({ run, lease: id }) => ({ run, lease: id, delayMs: pick(2) })))),
     async () => note((await cancel(db, [...new Set(some(runs, 4))])).filter(({ was, status }) => was !== status)),
     async () => promote(db, 5),
-    async () => reconcile(db, sessions[pick(3)]?.sessionId as string, some(leases, 5)),
+    async () => reconcile(db, anySession().sessionId, some(leases, 5)),
     async () => note((await reap(db)).flatMap(({ run, status }) => (run && status ? [{ run, status }] : []))),
     async () => others.query(`UPDATE task_runs SET priority = $2 WHERE result_id = $1`, [runs[pick(runs.length)] ?? 0, pick(9)]),
   ]

@@ -7,6 +7,7 @@ import { finalize, refusals, type Finalization } from './finalize.js'
 import { lease } from './lease.js'
 import { promote } from './promote.js'
 import { release } from './release.js'
+import { succeed } from './succeed.js'
 import { extendLeases, overdue } from './watch.js'
 
 const HOUR_MS = 3_600_000
@@ -189,6 +190,27 @@ t.test('only the lease that holds a run settles it', async (t) => {
   t.equal(await verdictOf(old.run, young.lease), 'duplicate')
   t.equal(await verdictOf(old.run, old.lease), 'already_final')
   t.equal(await verdictOf('999', old.lease), 'stale_lease')
+  t.strictSame(await misplaced(others), [])
+})
+
+t.test('success, the short way, has the same fence and writes the same row', async (t) => {
+  const { db, others } = await givenDatabase(t)
+  const session = await givenSession(db, 'w')
+  const old = await givenLeased(db, session)
+  await release(db, [{ ...old, delayMs: 0 }])
+  const young = (await lease(db, ['of-w'], [session], 60_000)).runs[0] as typeof old
+  t.strictSame(await succeed(db, [{ ...old, output: '"stale"' }]), [false])
+  t.match(await rowOf(others, old.run), { status: 'RUNNING', return_json: null })
+  t.strictSame(await succeed(db, [{ ...young, output: '"first"' }, { ...young, output: '"first"' }, { ...old, output: '1' }]), [true, false, false])
+  t.strictSame(await succeed(db, [{ ...young, output: '2' }]), [false])
+
+  const long = await givenLeased(db, session)
+  await finalize(db, [verdict(long, { output: '"first"' })])
+  const comparable = async (run: string) => {
+    const { result_id, enqueued_at, started_at, last_attempted_at, finished_at, created_at, updated_at, reproq_lease_id, ...row } = await rowOf(others, run)
+    return { ...row, finished: finished_at !== null, lease: reproq_lease_id === null, times: [enqueued_at, started_at, last_attempted_at, created_at, updated_at].every(Boolean), id: result_id !== null }
+  }
+  t.strictSame(await comparable(young.run), await comparable(long.run))
   t.strictSame(await misplaced(others), [])
 })
 
