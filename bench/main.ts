@@ -8,6 +8,7 @@ import { HELP, readOptions, type Options } from './options.js'
 import { circumstancesOf, keep, markdown } from './report/results.js'
 import type { Setting } from './rig.js'
 import { us, peers } from './systems/all.js'
+import type { System } from './systems/system.js'
 import { workloads, QUICK_PEERS, QUICK_WORKLOADS } from './workloads/all.js'
 import type { Workload } from './workloads/workload.js'
 
@@ -17,13 +18,14 @@ else console.log(HELP)
 
 async function main(options: Options): Promise<void> {
   const { quick, rounds, cache, profile } = options
-  const chosen = pick(options.only ?? (quick ? QUICK_WORKLOADS : Object.keys(workloads)), workloads, 'workload')
+  const chosen = pick(options.only ?? (options.tune ? ['life', 'drain'] : quick ? QUICK_WORKLOADS : Object.keys(workloads)), workloads, 'workload')
   const names = options.peers ?? (quick ? QUICK_PEERS : [...Object.keys(peers), 'raw'])
-  const systems = [us, ...pick(names.filter((name) => name !== 'raw' && name !== 'none'), peers, 'peer')]
+  const taking = [us, ...pick(names.filter((name) => name !== 'raw' && name !== 'none'), peers, 'peer')]
+  const systems = options.tune ? taking.flatMap(everyVariant) : taking
   if (systems.length > 1) installPeers(cache)
   const postgres = await Postgres.start()
   try {
-    const setting: Setting = { postgres, cache, settleMs: quick ? SETTLE_MS.quick : SETTLE_MS.full, brokerArgs: profile ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : [] }
+    const setting: Setting = { postgres, cache, settleMs: quick ? SETTLE_MS.quick : SETTLE_MS.full, profile }
     const measured: { workload: Workload; series: Series[] }[] = []
     for (const workload of chosen) {
       measured.push({ workload, series: await contest(workload, { setting, systems, raw: names.includes('raw'), quick, rounds, tell: (line) => process.stderr.write(`${line}\n`) }) })
@@ -36,6 +38,11 @@ async function main(options: Options): Promise<void> {
   } finally {
     await postgres.stop()
   }
+}
+
+/** Each way to set a system up, as a system of its own. */
+function everyVariant(system: System): System[] {
+  return system.variants.map((variant) => ({ ...system, name: `${system.name}: ${variant.label}`, variants: [variant] }))
 }
 
 function pick<Thing>(names: readonly string[], table: Record<string, Thing>, kind: string): Thing[] {

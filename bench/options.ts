@@ -11,22 +11,23 @@ export interface Options {
   rounds: number
   /** Where the peers are installed. */
   cache: string
-  /** Folder for CPU profiles of our broker; undefined: none. */
+  /** Folder for CPU profiles of our processes; undefined: none. */
   profile: string | undefined
   /** Write bench/RESULTS.md. */
   save: boolean
+  /** Compare every setting of every system. */
   tune: boolean
 }
 
 export const HELP = `npm run bench -- [options]
   --quick             smaller, fewer rounds: life, drain, latency and raw in under two minutes
   --only a,b          these workloads, in quick or full size
-  --peers a,b         these beside us: graphile, graphile-default, pg-boss, bullmq, raw; or none
+  --peers a,b         these beside us: graphile, graphile-default, pg-boss, pg-boss-each, bullmq, raw; or none
   --rounds n          how often each pair is measured (default 5, quick 2)
-  --tune              instead: every setting of every system once, on life
+  --tune              every setting of every system beside the others, on life and drain
   --save              write bench/RESULTS.md as well
   --cache folder      where the peers are installed (default .reproq/bench-peers)
-  --profile folder    leave a CPU profile of each of our brokers there`
+  --profile folder    leave CPU profiles of our broker, worker and producer there`
 
 /** Of the command line. Undefined: help was asked for. */
 export function readOptions(args: string[]): Options | undefined {

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { nowUs } from './machine/clock.js'
 import { BrokerProcess } from './machine/broker.js'
@@ -11,8 +12,8 @@ export interface Setting {
   postgres: Postgres
   cache: string
   settleMs: number
-  /** Arguments for our broker's Node, such as --cpu-prof. */
-  brokerArgs: string[]
+  /** Folder for CPU profiles of our processes; undefined: none. */
+  profile: string | undefined
 }
 
 /** One cell: a fresh database and the processes of one system on it. `await using rig = await Rig.open(…)`. */
@@ -35,7 +36,7 @@ export class Rig {
 
   static async open(setting: Setting, system: System, variant: Variant = system.variants[0] as Variant): Promise<Rig> {
     const database = await setting.postgres.freshDatabase()
-    const broker = system.hasBroker ? await BrokerProcess.start(database.url, setting.brokerArgs) : undefined
+    const broker = system.hasBroker ? await BrokerProcess.start(database.url, profiling(setting, 'broker')) : undefined
     const config: PlayerConfig = { databaseUrl: database.url, cache: setting.cache, settings: variant.settings, ...(broker && { broker: { url: broker.url, token: broker.token } }) }
     const rig = new Rig(setting, system, database, broker, config)
     try {
@@ -127,7 +128,13 @@ export class Rig {
   }
 
   #child(role: ChildOptions['role']): ChildOptions {
-    const node = this.system.package ? peerNode(this.#setting.cache) : process.execPath
-    return { system: this.system.player, role, config: this.#config, node }
+    const { player, package: isPeer } = this.system
+    const runtime = isPeer ? { node: peerNode(this.#setting.cache) } : { node: process.execPath, nodeArgs: profiling(this.#setting, role) }
+    return { system: player, role, config: this.#config, ...runtime }
   }
+}
+
+/** Arguments for Node. One folder a role: the files are named by process id. */
+function profiling({ profile }: Setting, role: string): string[] {
+  return profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${join(profile, role)}`]
 }

@@ -1,6 +1,10 @@
 import { peer } from './peer.js'
 import type { Payload, Player, PlayerConfig } from './player.js'
 
+interface Job {
+  id: string
+  data: Payload
+}
 interface Boss {
   on(event: 'error', listener: (error: Error) => void): void
   start(): Promise<unknown>
@@ -8,7 +12,7 @@ interface Boss {
   createQueue(name: string, options: { partition: boolean; notify: boolean }): Promise<void>
   insert(name: string, jobs: { data: Payload }[]): Promise<unknown>
   send(name: string, data: Payload): Promise<unknown>
-  work(name: string, options: Record<string, unknown>, handler: (jobs: { data: Payload }[]) => Promise<void>): Promise<string>
+  work(name: string, options: Record<string, unknown>, handler: (jobs: Job[]) => Promise<unknown>): Promise<string>
 }
 interface PgBossModule {
   PgBoss: new (options: Record<string, unknown>) => Boss
@@ -35,9 +39,11 @@ export const pgBoss: Player = {
 
   async startWorker(config, ran) {
     const boss = await open(config, { useListenNotify: true })
-    const { batchSize, localConcurrency } = config.settings
-    await boss.work(QUEUE, { batchSize, localConcurrency, burstWhenBatchFull: true, pollingIntervalSeconds: 0.5 }, async (jobs) => {
+    const { batchSize, localConcurrency, each } = config.settings
+    const options = { batchSize, localConcurrency, burstWhenBatchFull: true, pollingIntervalSeconds: 0.5, perJobResults: each === 1 }
+    await boss.work(QUEUE, options, async (jobs) => {
       for (const { data } of jobs) ran(data)
+      return each ? jobs.map(({ id }) => ({ id, status: 'completed', output: { value: 1 } })) : undefined
     })
     return { stop: () => boss.stop({ graceful: false }) }
   },

@@ -13,8 +13,9 @@ export const graphile: System = {
   ...common,
   name: 'graphile',
   variants: [
-    { label: 'localQueue 500, batch delays 0, 24 concurrent, addJobs', settings: { localQueue: 500, concurrency: 24 } },
     { label: 'localQueue 1000, batch delays 0, 24 concurrent, addJobs', settings: { localQueue: 1_000, concurrency: 24 } },
+    { label: 'localQueue 500, batch delays 0, 24 concurrent, addJobs', settings: { localQueue: 500, concurrency: 24 } },
+    { label: 'localQueue 2000, batch delays 0, 24 concurrent, addJobs', settings: { localQueue: 2_000, concurrency: 24 } },
     { label: 'localQueue 500, batch delays 0, 100 concurrent, addJobs', settings: { localQueue: 500, concurrency: 100 } },
   ],
   share: 1,
