@@ -1,7 +1,7 @@
 """Runs Reproq tasks in Python. Tasks use what is named here; the worker runs ``python -m reproq_executor``."""
 
-from .context import Run, current
+from .context import Run, checkpoint, current, progress
 from .errors import NonRetryableError, RetryAfter, Terminated
 
 __version__ = "0.1.0"
-__all__ = ["NonRetryableError", "RetryAfter", "Run", "Terminated", "current"]
+__all__ = ["NonRetryableError", "RetryAfter", "Run", "Terminated", "checkpoint", "current", "progress"]

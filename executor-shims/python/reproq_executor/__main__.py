@@ -1,17 +1,15 @@
-"""``python -m reproq_executor``: executes one run, as executor-shims/CONTRACT.md describes."""
+"""``python -m reproq_executor``: executes runs, as executor-shims/CONTRACT.md describes."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-from types import FrameType
-from typing import NoReturn, Optional
+from typing import NoReturn
 
+from . import stopping
 from .channel import open_channel
-from .errors import Terminated
-from .execute import execute
+from .execute import Order, execute
 
 _HELP = """\
 A Reproq worker starts this program; you rarely do. To try a task by hand, from the folder that holds tasks.py:
@@ -22,15 +20,27 @@ A Reproq worker starts this program; you rarely do. To try a task by hand, from 
 
 def main() -> int:
     options = _parse_arguments()
-    channel = open_channel()
     _prepare(options)
-    # From here on a SIGTERM is an exception like any other, and has an envelope.
-    signal.signal(signal.SIGTERM, _raise_terminated)
-    answer = execute(lambda: _payload(options), options.result_id, options.attempt, options.task_path)
-    signal.signal(signal.SIGTERM, _note_nothing)
-    channel.send(answer)
+    if options.loop:
+        from .loop import main as loop
+
+        return loop(options.preload)
+    if options.zygote:
+        from .zygote import main as zygote
+
+        return zygote(options.module, options.preload)
+    return _one_shot(options)
+
+
+def _one_shot(options: argparse.Namespace) -> int:
+    channel = open_channel()
+    report = (lambda fields: channel.write('{"t":"progress",' + fields[1:])) if channel.carries_messages else None
+    stopping.stop_on_sigterm()
+    answer = execute(lambda: _payload(options), Order(options.result_id, options.attempt, options.task_path, report=report))
+    stopping.note_sigterm()
+    channel.finish(answer)
     # What is left is teardown (exit handlers, threads of the task): a SIGTERM may cut it short.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    stopping.die_of_sigterm()
     return 0 if answer.startswith('{"ok":true') else 1
 
 
@@ -40,14 +50,18 @@ def _parse_arguments() -> argparse.Namespace:
         epilog=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    payload = parser.add_mutually_exclusive_group(required=True)
-    payload.add_argument("--payload-stdin", action="store_true", help="read the run's spec (JSON) from stdin")
-    payload.add_argument("--payload-file", metavar="PATH", help="read it from a file")
-    payload.add_argument("--payload-json", metavar="TEXT", help="take it from here (visible to every user of this machine)")
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--payload-stdin", action="store_true", help="read the run's spec (JSON) from stdin")
+    mode.add_argument("--payload-file", metavar="PATH", help="read it from a file")
+    mode.add_argument("--payload-json", metavar="TEXT", help="take it from here (visible to every user of this machine)")
+    mode.add_argument("--loop", action="store_true", help="stay and execute one run after the other")
+    mode.add_argument("--zygote", action="store_true", help="stay and fork a fresh process for every run")
     parser.add_argument("--result-id", default="", metavar="ID", help="the run's id")
     parser.add_argument("--attempt", type=int, default=1, metavar="N", help="which attempt this is, from 1")
     parser.add_argument("--task-path", metavar="MODULE.FUNCTION", help="run this task instead of the spec's task_path")
     parser.add_argument("--settings", metavar="MODULE", help="sets DJANGO_SETTINGS_MODULE")
+    parser.add_argument("--module", default="reproq_executor", metavar="MODULE", help="with --zygote: the executor to run in each process")
+    parser.add_argument("--preload", action="append", default=[], metavar="MODULE", help="with --loop and --zygote: import this at the start")
     return parser.parse_args()
 
 
@@ -72,16 +86,6 @@ def _payload(options: argparse.Namespace) -> bytes:
         with open(options.payload_file, "rb") as file:
             return file.read()
     return sys.stdin.buffer.read()
-
-
-def _raise_terminated(_signum: int, _frame: Optional[FrameType]) -> None:
-    # Once: a second SIGTERM must not cut off the envelope of the first.
-    signal.signal(signal.SIGTERM, _note_nothing)
-    raise Terminated("The worker stopped the run (SIGTERM)")
-
-
-def _note_nothing(_signum: int, _frame: Optional[FrameType]) -> None:
-    """Unlike SIG_IGN this is not inherited by programs the task starts."""
 
 
 if __name__ == "__main__":

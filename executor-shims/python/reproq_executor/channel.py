@@ -1,4 +1,4 @@
-"""The way the envelope takes out of this process: a descriptor that user code does not know."""
+"""The way messages take out of this process: a descriptor that user code does not know."""
 
 from __future__ import annotations
 
@@ -17,21 +17,26 @@ _ABANDONED_SECONDS = 3
 
 
 class Channel:
-    """Carries one line to the worker, and knows when the worker is gone."""
+    """Carries lines to the worker, and knows when the worker is gone."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, carries_messages: bool) -> None:
         self._fd = fd
+        # Where the envelope goes to stdout, a line before it would be taken for it.
+        self.carries_messages = carries_messages
 
-    def send(self, envelope: str) -> None:
-        signal.signal(signal.SIGIO, signal.SIG_IGN)
-        rest = memoryview((envelope + "\n").encode("ascii"))
+    def write(self, line: str) -> None:
+        rest = memoryview((line + "\n").encode("ascii"))
         try:
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
         except BrokenPipeError:
             pass  # The worker is gone; nobody is left to tell.
-        finally:
-            os.close(self._fd)
+
+    def finish(self, line: str) -> None:
+        """The last line: after it nobody needs to be told that the worker is gone."""
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        self.write(line)
+        os.close(self._fd)
 
     def stop_when_abandoned(self) -> None:
         """A worker that was killed cannot stop this process, and the run will be given to another: do not run on.
@@ -68,22 +73,32 @@ def open_channel() -> Channel:
     offered = os.environ.pop("REPROQ_RESULT_FD", "")
     if offered.isdigit() and _is_open(int(offered)):
         return _offered_channel(int(offered))
-    channel = Channel(_private_copy(1))
+    channel = Channel(private_copy(1), carries_messages=False)
     os.dup2(2, 1)
     return channel
 
 
+def private_copy(fd: int) -> int:
+    """A duplicate that neither user code nor the programs it starts come across."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_PRIVATE_FD)
+
+
+def take_stdin() -> int:
+    """Stdin for this process alone: code that reads it finds nothing instead of the worker's messages."""
+    requests = private_copy(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return requests
+
+
 def _offered_channel(offered: int) -> Channel:
-    channel = Channel(_private_copy(offered))
+    channel = Channel(private_copy(offered), carries_messages=True)
     os.close(offered)
     channel.stop_when_abandoned()
     # Line by line, as on a terminal: what was printed must survive a crash of the process.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     return channel
-
-
-def _private_copy(fd: int) -> int:
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_PRIVATE_FD)
 
 
 def _is_open(fd: int) -> bool:

@@ -1,21 +1,37 @@
-"""What a task can ask about the run it belongs to."""
+"""What a task can ask about the run it belongs to, and tell about it."""
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, Optional
+
+from .errors import Terminated
+
+_UNREAD = object()
 
 
 class Run:
     """The attempt being executed. ``result_id``, ``task_path`` and ``queue_name`` are Reproq's names for the same."""
 
-    __slots__ = ("attempt", "queue", "run_id", "task")
+    __slots__ = ("_cancelled", "_checkpoint", "_report", "_shields", "_stop_is_due", "attempt", "max_attempts", "metadata", "queue", "run_id", "task")
 
     # Written out: the dataclasses module would cost every start several milliseconds.
-    def __init__(self, run_id: str, attempt: int, task: str, queue: str) -> None:
+    def __init__(self, run_id: str, attempt: int, task: str, queue: str, max_attempts: Optional[int] = None, metadata: Optional[dict[str, Any]] = None) -> None:
         self.run_id = run_id
         self.attempt = attempt
         self.task = task
         self.queue = queue
+        self.max_attempts = max_attempts
+        self.metadata = {} if metadata is None else metadata
+        self._cancelled = False
+        self._stop_is_due = False
+        self._shields = 0
+        self._checkpoint: Any = _UNREAD
+        self._report: Optional[Callable[[str], None]] = None
 
     def __repr__(self) -> str:
         return f"Run(run_id={self.run_id!r}, attempt={self.attempt}, task={self.task!r}, queue={self.queue!r})"
@@ -32,6 +48,42 @@ class Run:
     def queue_name(self) -> str:
         return self.queue
 
+    @property
+    def cancelled(self) -> bool:
+        """The worker has told this run to stop: it was cancelled, timed out, or the worker shuts down."""
+        return self._cancelled
+
+    @property
+    def checkpoint(self) -> Any:
+        """What ``checkpoint`` was last given, by this attempt or an earlier one; ``None`` without any."""
+        if self._checkpoint is _UNREAD:
+            self._checkpoint = _left_behind()
+        return self._checkpoint
+
+    @contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """A stop waits for the end of this block: ``with current().uninterrupted(): charge(); save()``."""
+        self._shields += 1
+        try:
+            yield
+        finally:
+            self._shields -= 1
+            if self._shields == 0 and self._stop_is_due:
+                self._stop_is_due = False
+                raise stopped()
+
+
+def stopped() -> Terminated:
+    return Terminated("The worker stopped the run (SIGTERM)")
+
+
+def _left_behind() -> Any:
+    path = os.environ.get("REPROQ_CHECKPOINT_FILE")
+    if not path:
+        return None
+    with open(path, "rb") as file:
+        return json.load(file)
+
 
 _current: ContextVar[Run] = ContextVar("reproq_run")
 
@@ -44,5 +96,51 @@ def current() -> Run:
         raise RuntimeError("current() was called outside a run: it works while a Reproq worker executes a task") from None
 
 
+def progress(pct: Optional[float] = None, note: Optional[str] = None, data: Any = None) -> None:
+    """Says how far the run is: 0 to 100, a few words, any JSON. The last one counts; some may get lost."""
+    run = current()
+    fields = {"pct": pct, "note": note, "data": data}
+    _report(run, {name: value for name, value in fields.items() if value is not None})
+
+
+def checkpoint(data: Any) -> None:
+    """Keeps ``data`` (any JSON) for the next attempt, which finds it in ``current().checkpoint``."""
+    run = current()
+    _report(run, {"checkpoint": data})
+    run._checkpoint = data
+
+
+def _report(run: Run, fields: dict[str, Any]) -> None:
+    text = json.dumps(fields, allow_nan=False, separators=(",", ":"))
+    if run._report is None:
+        return  # Tried by hand, without a worker.
+    # A message that breaks off in the middle would spoil the result behind it.
+    with run.uninterrupted():
+        run._report(text)
+
+
+_active: Optional[Run] = None
+
+
 def enter(run: Run) -> None:
+    global _active
     _current.set(run)
+    _active = run
+
+
+def leave() -> None:
+    """From here on the run cannot be stopped any more: what is left is to say how it ended."""
+    global _active
+    _active = None
+
+
+def stop_active() -> None:
+    """Raises Terminated into the code that runs, or sees to it that it is raised when that code allows it."""
+    run = _active
+    if run is None:
+        return
+    run._cancelled = True
+    if run._shields > 0:
+        run._stop_is_due = True
+        return
+    raise stopped()

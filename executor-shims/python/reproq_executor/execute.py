@@ -4,17 +4,48 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from . import context, envelope
 from .errors import PayloadError, Terminated
 from .resolve import resolve
 
 
-def execute(read_payload: Callable[[], bytes], run_id: str, attempt: int, task_path: Optional[str] = None) -> str:
+class Order:
+    """What the worker asks for: which run this is, and where its messages go."""
+
+    __slots__ = ("attempt", "checkpoint", "max_attempts", "report", "run_id", "task_path")
+
+    def __init__(
+        self,
+        run_id: str,
+        attempt: int,
+        task_path: Optional[str] = None,
+        max_attempts: Optional[int] = None,
+        checkpoint: Optional[str] = None,
+        report: Optional[Callable[[str], None]] = None,
+    ) -> None:
+        self.run_id = run_id
+        self.attempt = attempt
+        self.task_path = task_path
+        self.max_attempts = max_attempts
+        self.checkpoint = checkpoint
+        self.report = report
+
+
+def execute(read_payload: Callable[[], Union[bytes, str]], order: Order) -> str:
     """Runs the task a payload names and returns the envelope. Whatever is raised on the way becomes part of it."""
     try:
-        return _success(read_payload(), run_id, attempt, task_path)
+        return _attempt(read_payload, order)
+    except Terminated as late:  # While the answer was being written.
+        return envelope.failure(late)
+    finally:
+        context.leave()
+
+
+def _attempt(read_payload: Callable[[], Union[bytes, str]], order: Order) -> str:
+    try:
+        return _success(read_payload, order)
     except Terminated as stopped:
         return envelope.failure(stopped)
     except SystemExit as left:
@@ -24,21 +55,33 @@ def execute(read_payload: Callable[[], bytes], run_id: str, attempt: int, task_p
         return envelope.failure(error)
 
 
-def _success(payload: bytes, run_id: str, attempt: int, task_path: Optional[str]) -> str:
-    spec = _parse(payload)
-    name = task_path or spec.get("task_path")
-    if not isinstance(name, str) or not name:
-        raise PayloadError("The payload has no task_path")
-    args, kwargs = _arguments(spec)
-    run = context.Run(run_id, attempt, name, str(spec.get("queue_name") or ""))
+def _success(read_payload: Callable[[], Union[bytes, str]], order: Order) -> str:
+    run = context.Run(order.run_id, order.attempt, order.task_path or "", "", order.max_attempts)
+    # Before anything that may take long: from here on the run can be stopped.
     context.enter(run)
-    task = resolve(name)
+    spec = _parse(read_payload())
+    args, kwargs = _arguments(spec)
+    _describe(run, spec, order)
+    task = resolve(run.task)
     if spec.get("takes_context") is True:
         args = [run, *args]
     return envelope.success(_finished(task(*args, **kwargs)))
 
 
-def _parse(payload: bytes) -> dict[str, Any]:
+def _describe(run: context.Run, spec: dict[str, Any], order: Order) -> None:
+    name = order.task_path or spec.get("task_path")
+    if not isinstance(name, str) or not name:
+        raise PayloadError("The payload has no task_path")
+    run.task = name
+    run.queue = str(spec.get("queue_name") or "")
+    if isinstance(spec.get("metadata"), dict):
+        run.metadata = spec["metadata"]
+    if order.checkpoint is not None:
+        run._checkpoint = json.loads(order.checkpoint)
+    run._report = order.report
+
+
+def _parse(payload: Union[bytes, str]) -> dict[str, Any]:
     try:
         spec = json.loads(payload)
     except ValueError as error:

@@ -8,7 +8,7 @@ import sys
 import time
 from decimal import Decimal
 
-from reproq_executor import NonRetryableError, RetryAfter, current
+from reproq_executor import NonRetryableError, RetryAfter, checkpoint, current, progress
 
 
 def echo(*args, **kwargs):
@@ -54,8 +54,47 @@ def environment():
     return dict(os.environ)
 
 
+def meet(folder, count):
+    """Returns when so many runs of it go on at the same time."""
+    open(os.path.join(folder, str(os.getpid())), "w").close()
+    deadline = time.monotonic() + 20
+    while len(os.listdir(folder)) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return sorted(os.listdir(folder))
+
+
 def process_ids():
     return [os.getpid(), os.getpgid(0)]
+
+
+def remember(value, box=[]):  # noqa: B006 - it is about what stays
+    box.append(value)
+    return box
+
+
+def change_surroundings():
+    os.chdir("/")
+    sys.stdout = None
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def read_stdin():
+    return sys.stdin.read()
+
+
+# Progress
+
+
+def progress_and_fail(*steps):
+    seen = current().checkpoint
+    for step in steps:
+        progress(step, f"step {step}", {"step": step})
+        checkpoint({"after": step})
+    raise OddError(str(seen))
+
+
+def last_checkpoint():
+    return current().checkpoint
 
 
 # Failures
@@ -216,6 +255,21 @@ def child_then_wait():
     subprocess.Popen(["sleep", "600"])
     print("waiting", flush=True)
     time.sleep(600)
+
+
+def uninterrupted():
+    with current().uninterrupted():
+        print("waiting", flush=True)
+        deadline = time.monotonic() + 20
+        while not current().cancelled and time.monotonic() < deadline:
+            time.sleep(0.01)
+        print("finished the block", flush=True)
+    print("not reached", flush=True)
+
+
+def leak(megabytes, kept=[]):  # noqa: B006
+    kept.append(b"x" * (megabytes << 20))
+    return os.getpid()
 
 
 def payload_file():

@@ -7,7 +7,7 @@ import unittest
 from decimal import Decimal
 
 from reproq_executor import NonRetryableError, RetryAfter, current
-from reproq_executor.execute import execute
+from reproq_executor.execute import Order, execute
 
 
 def _module(**tasks):
@@ -19,7 +19,7 @@ def _module(**tasks):
 def _run(function, *args, spec=None, **kwargs):
     _module(task=function)
     payload = {"task_path": "temporary_tasks.task", "args": args, "kwargs": kwargs, **(spec or {})}
-    return json.loads(execute(lambda: json.dumps(payload).encode(), "7", 2))
+    return json.loads(execute(lambda: json.dumps(payload).encode(), Order("7", 2)))
 
 
 def _raise(error):
@@ -41,16 +41,16 @@ class Execute(unittest.TestCase):
 
     def test_a_payload_that_cannot_be_executed_is_final(self):
         for payload in (b"", b"nonsense", b"[]", b"\xff", b"{}", b'{"task_path":"a.b","args":{}}', b'{"task_path":"a.b","kwargs":[]}'):
-            envelope = json.loads(execute(lambda p=payload: p, "7", 1))
+            envelope = json.loads(execute(lambda p=payload: p, Order("7", 1)))
             self.assertEqual((envelope["exception_class"], envelope["retryable"]), ("PayloadError", False), payload)
 
     def test_a_path_that_leads_nowhere_is_an_import_error(self):
         for path in ("nowhere.task", "json.nothing", "json", "json..x", "json.__doc__"):
-            envelope = json.loads(execute(lambda p=path: json.dumps({"task_path": p}).encode(), "7", 1))
+            envelope = json.loads(execute(lambda p=path: json.dumps({"task_path": p}).encode(), Order("7", 1)))
             self.assertEqual(envelope["exception_class"], "ImportError", path)
 
     def test_a_module_that_lacks_an_import_is_shown_as_it_is(self):
-        envelope = json.loads(execute(lambda: b'{"task_path":"broken_tasks.task"}', "7", 1))
+        envelope = json.loads(execute(lambda: b'{"task_path":"broken_tasks.task"}', Order("7", 1)))
         self.assertEqual(envelope["exception_class"], "ModuleNotFoundError")
         self.assertIn("broken_tasks.py", envelope["traceback"])
 

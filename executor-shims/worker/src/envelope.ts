@@ -18,7 +18,7 @@ export interface Evidence {
 /** What an envelope may hold beside the return value: class, message, traceback. */
 export const ENVELOPE_ROOM_BYTES = 262_144
 
-interface Envelope {
+export interface Envelope {
   ok: boolean
   exception_class?: unknown
   message?: unknown
@@ -34,7 +34,12 @@ export function settle(evidence: Evidence): Settlement {
   const reading = evidence.channel.bytes.length > 0 ? readChannel(evidence) : readStdout(evidence)
   if ('missing' in reading) return crashed(evidence)
   if ('fault' in reading) return reading.fault
-  return reading.envelope.ok ? succeeded(reading.text, evidence.maxOutputBytes) : failed(reading.envelope)
+  return settleEnvelope(reading.text, reading.envelope, evidence.maxOutputBytes)
+}
+
+/** `text` is the envelope as it came, so that the return value travels as it was written. */
+export function settleEnvelope(text: string, envelope: Envelope, maxOutputBytes: number): Settlement {
+  return envelope.ok ? succeeded(text, maxOutputBytes) : failed(envelope)
 }
 
 /** The first line counts; what follows it is noise. */
@@ -76,7 +81,7 @@ function readText(bytes: Uint8Array): Reading {
   }
 }
 
-function isEnvelope(value: unknown): value is Envelope {
+export function isEnvelope(value: unknown): value is Envelope {
   return typeof value === 'object' && value !== null && 'ok' in value && typeof value.ok === 'boolean'
 }
 
@@ -136,24 +141,26 @@ function crashed({ exit, stderr, stdout }: Evidence): Settlement {
   }
 }
 
+/** For people: how a process ended that owed a result. */
 function describe({ code, signal }: Exit): string {
+  if (code === undefined && signal === undefined) return 'The process that had started the executor ended, and the executor with it'
   if (signal === 'SIGKILL') return 'The executor was killed (SIGKILL) before it gave a result; running out of memory is the usual reason'
   return signal !== undefined ? `The executor died of ${signal} before it gave a result` : `The executor ended with exit code ${code ?? '?'} and without a result`
 }
 
 /** Running the code again would repeat its effects and make the same output, so these end the run: `retryable` false. */
-function tooLarge(maxOutputBytes: number): Settlement {
+export function tooLarge(maxOutputBytes: number): Settlement {
   const message = `The result is larger than the limit of ${maxOutputBytes} bytes. Store it elsewhere and return where it is`
   return { outcome: 'error', error: { class: 'OutputTooLarge', message }, retryable: false }
 }
 
-function notJson(text: string): Settlement {
+export function notJson(text: string): Settlement {
   const odd = /[[:,\s](NaN|-?Infinity)\s*[\],}]/.exec(text)
   if (odd !== null) return invalidOutput(`The result contains ${odd[1]}, which JSON cannot express`, false)
   return invalidOutput(`The result is not JSON. Only the executor may write where the result goes; found: ${excerpt(text)}`)
 }
 
-function invalidOutput(message: string, retryable?: false): Settlement {
+export function invalidOutput(message: string, retryable?: false): Settlement {
   return { outcome: 'error', error: { class: 'InvalidOutput', message: storable(message, 65_536) }, ...(retryable === false && { retryable }) }
 }
 

@@ -1,7 +1,10 @@
 import type { LeasedRun, Outcome, RunError } from '../../../protocol/src/index.js'
 
 /** One attempt to execute: a leased run as the broker sent it. `spec` is the text of Reproq's spec_json. */
-export type Assignment = Omit<LeasedRun, 'l'>
+export type Assignment = Omit<LeasedRun, 'l'> & {
+  /** What an earlier attempt left for this one: JSON text. */
+  checkpoint?: string
+}
 
 /** How an attempt ended. `output` is JSON text. The same words travel in the `result` frame. */
 export interface Settlement {

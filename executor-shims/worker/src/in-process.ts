@@ -2,7 +2,7 @@ import type { Task, TaskLog } from '../../../sdk-ts/src/define-task.js'
 import { InvalidInput, InvalidOutput } from '../../../sdk-ts/src/errors.js'
 import { describeError } from './describe-error.js'
 import { Stop, type Assignment, type Executor, type Settlement } from './executor.js'
-import { settleStopped } from './stopped.js'
+import { settleStopped, stopOf } from './stopped.js'
 import { tasksByName } from './tasks-by-name.js'
 
 export interface InProcessOptions {
@@ -130,8 +130,6 @@ function failed(error: unknown): Settlement {
     ...(typeof retryAfterMs === 'number' && { retryAfterMs }),
   }
 }
-
-const stopOf = ({ reason }: AbortSignal): Stop => (reason instanceof Stop ? reason : new Stop('cancelled'))
 
 function standardErrorLog({ task, run }: Assignment): TaskLog {
   const write = (level: string) => (message: string, fields?: Record<string, unknown>) => {

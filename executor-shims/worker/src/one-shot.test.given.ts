@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
-import type { Assignment } from './executor.js'
+import type { Assignment, Executor } from './executor.js'
 import { OneShotExecutor, type OneShotOptions } from './one-shot.js'
 
 /** The Python half of this repository, from the sources as from the build. */
@@ -15,21 +15,27 @@ export const pythonHome = join(repository(dirname(fileURLToPath(import.meta.url)
 export const python = interpreter()
 export const withoutPython = python === undefined ? { skip: 'no python3 on PATH' } : {}
 
-export interface Given {
-  executor: OneShotExecutor
+export interface Given<E extends Executor = OneShotExecutor> {
+  executor: E
   /** Runs a task of fault_tasks.py. */
-  run(task: string, args?: unknown[], signal?: AbortSignal, more?: Partial<Assignment>): ReturnType<OneShotExecutor['execute']>
+  run(task: string, args?: unknown[], signal?: AbortSignal, more?: Partial<Assignment>): ReturnType<Executor['execute']>
   log: { stdout: string; stderr: string }
   /** Resolves when the log holds the text. */
   said(text: string): Promise<void>
 }
 
-/** An executor whose processes carry a mark: when the test ends, none of them may be left. */
 export function given(t: Test, options: Partial<OneShotOptions> = {}): Given {
+  return givenExecutor(t, (common) => new OneShotExecutor({ ...common, ...options, extraEnv: { ...common.extraEnv, ...options.extraEnv } }))
+}
+
+type Common = Required<Pick<OneShotOptions, 'name' | 'command' | 'allow' | 'cwd' | 'onLog' | 'extraEnv'>>
+
+/** An executor whose processes carry a mark: when the test ends and it is stopped, none of them may be left. */
+export function givenExecutor<E extends Executor>(t: Test, make: (common: Common) => E): Given<E> {
   const mark = `REPROQ_TEST_MARK=${randomUUID()}`
   const log = { stdout: '', stderr: '' }
   const listeners = new Set<() => void>()
-  const executor = new OneShotExecutor({
+  const executor = make({
     name: 'python',
     command: [python ?? 'python3', '-m', 'reproq_executor'],
     allow: ['*'],
@@ -38,12 +44,13 @@ export function given(t: Test, options: Partial<OneShotOptions> = {}): Given {
       log[stream] += text
       for (const listener of listeners) listener()
     },
-    ...options,
-    extraEnv: { PYTHONPATH: pythonHome, REPROQ_TEST_MARK: mark.slice(17), ...options.extraEnv },
+    extraEnv: { PYTHONPATH: pythonHome, REPROQ_TEST_MARK: mark.slice(17) },
   })
   t.teardown(async () => {
-    const left = await remaining(mark)
+    // One-shot processes have to be gone by themselves; warm ones are there until they are stopped.
+    const early = executor instanceof OneShotExecutor ? await remaining(mark) : []
     await executor.stop()
+    const left = [...early, ...(await remaining(mark))]
     // Thrown, because tap takes no assertions in a teardown.
     if (left.length > 0) throw new Error(`The processes ${left.join()} were left behind by: ${t.name}`)
   })

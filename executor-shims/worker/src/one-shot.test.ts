@@ -1,8 +1,9 @@
 import t from 'tap'
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Progress } from './progress.js'
 import { assignment, given, pythonHome, withoutPython } from './one-shot.test.given.js'
 
 const never = new AbortController().signal
@@ -39,6 +40,19 @@ t.test('a payload file is private, and gone afterwards', withoutPython, async (t
   t.match(path, join(tmpdir(), 'reproq-payload-'))
   t.equal(mode, '0o600')
   t.notOk(existsSync(path))
+})
+
+t.test('progress comes before the result, and its last checkpoint is there for the next attempt', withoutPython, async (t) => {
+  const told: Progress[] = []
+  const { run } = given(t, { onProgress: (_assignment, progress) => told.push(progress) })
+  t.match(await run('progress_and_fail', [25, 150]), { outcome: 'error', error: { message: 'None' } })
+  t.same(told, [{ pct: 25, note: 'step 25', data: '{"step":25}' }, { checkpoint: '{"after":25}' }, { pct: 100, note: 'step 150', data: '{"step":150}' }, { checkpoint: '{"after":150}' }])
+  const before = process.env.TMPDIR
+  const folder = (process.env.TMPDIR = t.testdir())
+  t.teardown(() => void (before === undefined ? delete process.env.TMPDIR : (process.env.TMPDIR = before)))
+  const checkpoint = JSON.stringify('x'.repeat(500_000))
+  t.equal((await run('last_checkpoint', [], never, { checkpoint })).output, checkpoint)
+  t.same(readdirSync(folder), [], 'its file is gone')
 })
 
 t.test('a failure carries class, message, traceback and the wish for the next attempt', withoutPython, async (t) => {

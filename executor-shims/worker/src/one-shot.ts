@@ -2,8 +2,10 @@ import { isAllowed } from './allow-list.js'
 import { Attempt } from './attempt.js'
 import { childEnvironment } from './environment.js'
 import { Stop, type Assignment, type Executor, type Settlement } from './executor.js'
+import { spawning, type Launcher } from './launch.js'
 import type { PayloadMode } from './payload.js'
-import { settleStopped } from './stopped.js'
+import type { Progress } from './progress.js'
+import { settleStopped, stopOf } from './stopped.js'
 
 export { isAllowed } from './allow-list.js'
 
@@ -30,11 +32,13 @@ export interface OneShotOptions {
   stdioGraceMs?: number
   /** Receives what the code prints, in pieces of whole characters. */
   onLog?: (assignment: Assignment, stream: 'stdout' | 'stderr', text: string) => void
+  /** Receives what the code says about how far it is. */
+  onProgress?: (assignment: Assignment, progress: Progress) => void
   /** Told of processes that outlived SIGKILL (stuck in the kernel, or of another user). */
   onOrphans?: (assignment: Assignment, pids: readonly number[]) => void
 }
 
-type Optional = 'cwd' | 'onLog' | 'onOrphans'
+type Optional = 'cwd' | 'onLog' | 'onProgress' | 'onOrphans'
 export type ResolvedOptions = Required<Omit<OneShotOptions, Optional>> & Pick<OneShotOptions, Optional>
 
 const DEFAULTS = { payloadMode: 'stdin', allow: [], env: [], extraEnv: {}, maxOutputBytes: 1_048_576, maxLogBytes: 1_048_576, stdioGraceMs: 250 } as const
@@ -43,14 +47,16 @@ const DEFAULTS = { payloadMode: 'stdin', allow: [], env: [], extraEnv: {}, maxOu
 export class OneShotExecutor implements Executor {
   readonly name: string
   readonly #options: ResolvedOptions
-  readonly #env: NodeJS.ProcessEnv
+  readonly #launch: Launcher
   readonly #running = new Map<Attempt, Promise<Settlement>>()
   #stopped = false
 
-  constructor(options: OneShotOptions) {
+  /** `launch` starts the processes; by default the command itself, anew for every attempt. */
+  constructor(options: OneShotOptions, launch?: Launcher) {
     this.name = options.name
     this.#options = { ...DEFAULTS, ...options }
-    this.#env = { ...childEnvironment(process.env, this.#options.env, this.#options.extraEnv), REPROQ_RESULT_FD: '3' }
+    const { command, cwd, env, extraEnv } = this.#options
+    this.#launch = launch ?? spawning({ command, cwd, env: childEnvironment(process.env, env, { ...extraEnv, REPROQ_RESULT_FD: '3' }) })
   }
 
   serves(task: string): boolean {
@@ -61,7 +67,7 @@ export class OneShotExecutor implements Executor {
     if (this.#stopped) return settleStopped(new Stop('shutdown'), assignment)
     if (signal.aborted) return settleStopped(stopOf(signal), assignment)
     if (!this.serves(assignment.task)) return refused(assignment.task, this.name)
-    const attempt = new Attempt(assignment, this.#options, this.#env)
+    const attempt = new Attempt(assignment, this.#options, this.#launch)
     const halt = () => attempt.halt(stopOf(signal))
     signal.addEventListener('abort', halt)
     try {
@@ -95,11 +101,8 @@ export class OneShotExecutor implements Executor {
   }
 }
 
-function stopOf(signal: AbortSignal): Stop {
-  return signal.reason instanceof Stop ? signal.reason : new Stop('cancelled')
-}
-
-function refused(task: string, name: string): Settlement {
+/** The answer to a run whose task no allow-list covers. */
+export function refused(task: string, name: string): Settlement {
   const message = `The executor ${name} is not allowed to run ${task}. Add its module to the executor's allow-list`
   return { outcome: 'rejected', error: { class: 'SecurityViolation', message }, retryable: false }
 }

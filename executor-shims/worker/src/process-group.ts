@@ -1,7 +1,8 @@
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { hasMembers, livingMembers } from './group-members.js'
+import { hasMembers } from './group-members.js'
+import { ProcessSignals } from './process-signals.js'
 
+/** Without a code and a signal nobody can say how it ended. */
 export interface Exit {
   code?: number
   signal?: string
@@ -16,9 +17,6 @@ export interface GroupOptions {
   stdio: StdioOptions
 }
 
-/** How long killed processes may take to disappear before they are reported. */
-const CLEAR_MS = 1_000
-
 /** A child process that leads a session and process group of its own, so that its descendants end with it. POSIX only. */
 export class ProcessGroup {
   readonly child: ChildProcess
@@ -26,14 +24,13 @@ export class ProcessGroup {
   readonly ended: Promise<Ending>
   /** Settles when the leader is gone and every pipe has been closed by everybody who held it. */
   readonly closed: Promise<void>
-  #killTimer: NodeJS.Timeout | undefined
-  /** Its id may belong to somebody else now: never signal it again. */
-  #gone = false
+  readonly #signals = new ProcessSignals()
 
   /** Throws what `spawn` throws for arguments no system accepts. */
   constructor(argv: readonly string[], options: GroupOptions) {
     const [command = '', ...args] = argv
     this.child = spawn(command, args, { ...options, detached: true })
+    this.#signals.started(this.id)
     this.closed = new Promise((resolve) => this.child.once('close', () => resolve()))
     this.ended = new Promise((resolve) => {
       this.child.once('error', (failure) => resolve({ failure }))
@@ -50,40 +47,25 @@ export class ProcessGroup {
 
   /** SIGTERM to the whole group now, SIGKILL after the grace. */
   terminate(graceMs: number): void {
-    this.#signal('SIGTERM')
-    this.#killTimer ??= setTimeout(() => this.kill(), graceMs)
+    this.#signals.terminate(graceMs)
   }
 
   kill(): void {
-    clearTimeout(this.#killTimer)
-    this.#signal('SIGKILL')
+    this.#signals.kill()
   }
 
   /** Kills what the leader left behind. Returns the process ids that survived even that. */
-  async clear(): Promise<number[]> {
-    this.kill()
-    if (this.#gone || this.id === undefined) return []
-    const deadline = performance.now() + CLEAR_MS
-    let living = await livingMembers(this.id)
-    while (living.length > 0 && performance.now() < deadline) {
-      await sleep(5)
-      living = await livingMembers(this.id)
-    }
-    this.#gone = true
-    return living
+  clear(): Promise<number[]> {
+    return this.#signals.clear()
+  }
+
+  /** Closes our ends of its pipes. */
+  release(): void {
+    for (const stream of this.child.stdio) stream?.destroy()
   }
 
   /** Asked at once, while the id cannot have been given to anybody else. Members that remain keep it taken. */
   #leaderLeft(): void {
-    this.#gone = this.id === undefined || !hasMembers(this.id)
-  }
-
-  #signal(signal: NodeJS.Signals): void {
-    if (this.#gone || this.id === undefined) return
-    try {
-      process.kill(-this.id, signal)
-    } catch {
-      // Nobody left to signal, or somebody we may not signal: clear() reports those that stay.
-    }
+    if (this.id === undefined || !hasMembers(this.id)) this.#signals.emptied()
   }
 }

@@ -1,4 +1,7 @@
-import type { Assignment, Settlement, Stop, StopReason } from './executor.js'
+import { Stop, type Assignment, type Settlement, type StopReason } from './executor.js'
+
+/** Why the signal of a run was aborted. */
+export const stopOf = ({ reason }: AbortSignal): Stop => (reason instanceof Stop ? reason : new Stop('cancelled'))
 
 /**
  * How an attempt that was told to stop is reported. A success that made it out before the kill stays a success; whatever
