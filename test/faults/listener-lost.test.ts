@@ -1,4 +1,4 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import type pg from 'pg'
 import { brokerProcess, givenToken } from '../helpers/broker.js'
 import { testDatabase } from '../helpers/database.js'
@@ -33,10 +33,15 @@ t.test('the listening connection is lost again while it is being made, after it 
   const worker = await ScriptedWorker.hello(t, url, token, { subs: [{ queues: ['default'], window: 1_000 }] })
   keepAlive(t, worker)
   let resets = 0
-  proxy.resetsAt = (text) => text.includes('LISTEN') && ++resets <= 3
+  let heals = false
+  proxy.resetsAt = (text) => text.includes('LISTEN') && ++resets > 0 && !heals
   await database.pool.query(`SELECT pg_terminate_backend(pid) FROM (${LISTENERS}) listener`)
-  await until('it was lost at the worst moment, three times', () => resets > 3)
+  await until('it is lost at the worst moment, three times', () => resets >= 3)
+  const unheard = await database.pool.query<{ id: string }>(`SELECT result_id::text AS id FROM reproq_enqueue('t.echo')`)
+  t.notOk(await isListening(url))
+  heals = true
   await until('listening again', () => isListening(url))
+  await until('what nobody heard is found', () => hasRun(worker, unheard.rows[0]?.id), PROMPT_MS)
   await promptly(t, worker, database.pool, 'after')
 })
 
@@ -77,16 +82,20 @@ async function listeners(pool: pg.Pool): Promise<number[]> {
 }
 
 /** A foreign insert, which the broker can only know from a notification, reaches a worker. */
-async function promptly(t: import('tap').Test, worker: ScriptedWorker, pool: pg.Pool, when: string, withinMs = PROMPT_MS): Promise<void> {
+async function promptly(t: Test, worker: ScriptedWorker, pool: pg.Pool, when: string, withinMs = PROMPT_MS): Promise<void> {
   const start = performance.now()
   const { rows } = await pool.query<{ id: string }>(`SELECT result_id::text AS id FROM reproq_enqueue('t.echo')`)
   const run = rows[0]?.id
-  await until(`a worker has the run ${when}`, () => worker.received.some((frame) => frame.t === 'runs' && frame.items.some((item) => item.run === run)), 20_000).catch(() => undefined)
+  await until(`a worker has the run ${when}`, () => hasRun(worker, run), 20_000).catch(() => undefined)
   const ms = Math.round(performance.now() - start)
   t.ok(ms < withinMs, `${when}: leased after ${ms} ms`)
 }
 
-function keepAlive(t: import('tap').Test, worker: ScriptedWorker): void {
+function hasRun(worker: ScriptedWorker, run: string | undefined): boolean {
+  return worker.received.some((frame) => frame.t === 'runs' && frame.items.some((item) => item.run === run))
+}
+
+function keepAlive(t: Test, worker: ScriptedWorker): void {
   let n = 0
   const timer = setInterval(() => {
     const held = worker.received.flatMap((frame) => (frame.t === 'runs' ? frame.items.map(({ l }) => l) : []))

@@ -7,7 +7,7 @@ import { poison, work } from '../helpers/ledger-tasks.js'
 import { until } from '../helpers/wait.js'
 import { workerProcess } from '../helpers/worker.js'
 
-const KNOBS = { heartbeatMs: 400, leaseMs: 4_000, safetyMs: 800, reconnectMs: 1_500 }
+const KNOBS = { heartbeatMs: 400, leaseMs: 10_000, safetyMs: 2_000, reconnectMs: 1_500 }
 const RECOVERY_MS = KNOBS.reconnectMs + 3_000
 
 t.test('kill -9 of a worker in the middle of 200 runs: what it held is run again by the other, the rest does not notice', async (t) => {

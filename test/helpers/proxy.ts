@@ -43,10 +43,7 @@ export class Proxy {
   /** Ends every connection with a reset, in the middle of whatever is said. Returns how many there were. */
   resetAll(): number {
     const pairs = [...this.#pairs]
-    for (const { client, server } of pairs) {
-      client.resetAndDestroy()
-      server.resetAndDestroy()
-    }
+    for (const { client, server } of pairs) for (const socket of [client, server]) reset(socket)
     return pairs.length
   }
 
@@ -59,7 +56,7 @@ export class Proxy {
 
   close(): void {
     this.refuse()
-    this.resetAll()
+    for (const { client, server } of this.#pairs) for (const socket of [client, server]) socket.destroy()
   }
 
   #join(client: Socket) {
@@ -71,7 +68,7 @@ export class Proxy {
     client.on('data', (data) => {
       const text = data.toString('latin1')
       if (pair.greeting === '') pair.greeting = text
-      if (this.resetsAt(text)) return client.resetAndDestroy()
+      if (this.resetsAt(text)) return reset(client)
       if (!pair.isDead) server.write(data)
     })
     server.on('data', (data) => pair.isDead || client.write(data))
@@ -82,6 +79,12 @@ export class Proxy {
     }
     for (const socket of [client, server]) socket.on('error', end).on('close', end)
   }
+}
+
+/** A socket that is being opened or shut cannot be reset: Node 20 loses its handle then, and spins at its own exit. */
+function reset(socket: Socket): void {
+  if (socket.readyState === 'open' && !socket.writableEnded) socket.resetAndDestroy()
+  else socket.destroy()
 }
 
 /** A proxy in front of a port of this machine, open, closed when `t` ends. */
