@@ -28,7 +28,7 @@ def main() -> int:
     if options.zygote:
         from .zygote import main as zygote
 
-        return zygote(options.module, options.preload)
+        return zygote(options.module, options.preload, options.try_preload)
     return _one_shot(options)
 
 
@@ -62,6 +62,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--settings", metavar="MODULE", help="sets DJANGO_SETTINGS_MODULE")
     parser.add_argument("--module", default="reproq_executor", metavar="MODULE", help="with --zygote: the executor to run in each process")
     parser.add_argument("--preload", action="append", default=[], metavar="MODULE", help="with --loop and --zygote: import this at the start")
+    parser.add_argument("--try-preload", action="append", default=[], metavar="MODULE", help="with --zygote: import this at the start if it can be")
     return parser.parse_args()
 
 

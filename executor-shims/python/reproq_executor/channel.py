@@ -38,6 +38,10 @@ class Channel:
         self.write(line)
         os.close(self._fd)
 
+    def forget(self) -> None:
+        """In a forked process: the channel is its parent's."""
+        os.close(self._fd)
+
     def stop_when_abandoned(self) -> None:
         """A worker that was killed cannot stop this process, and the run will be given to another: do not run on.
 
@@ -63,16 +67,18 @@ class Channel:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def open_channel() -> Channel:
+def open_channel(watch: bool = True) -> Channel:
     """Takes the result channel for this process alone. Call it before any user code is imported.
 
     The worker offers a descriptor in REPROQ_RESULT_FD. Without it the envelope goes to stdout, and then everything else
     that writes to descriptor 1 (prints, C extensions, child processes) is sent to stderr, so that it cannot corrupt it.
+
+    With `watch` this process is stopped when the worker is gone.
     """
     # Removed, so that a program the task starts does not take the channel for its own.
     offered = os.environ.pop("REPROQ_RESULT_FD", "")
     if offered.isdigit() and _is_open(int(offered)):
-        return _offered_channel(int(offered))
+        return _offered_channel(int(offered), watch)
     channel = Channel(private_copy(1), carries_messages=False)
     os.dup2(2, 1)
     return channel
@@ -92,10 +98,11 @@ def take_stdin() -> int:
     return requests
 
 
-def _offered_channel(offered: int) -> Channel:
+def _offered_channel(offered: int, watch: bool) -> Channel:
     channel = Channel(private_copy(offered), carries_messages=True)
     os.close(offered)
-    channel.stop_when_abandoned()
+    if watch:
+        channel.stop_when_abandoned()
     # Line by line, as on a terminal: what was printed must survive a crash of the process.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     return channel

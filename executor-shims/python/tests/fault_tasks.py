@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -61,6 +62,22 @@ def meet(folder, count):
     while len(os.listdir(folder)) < count and time.monotonic() < deadline:
         time.sleep(0.01)
     return sorted(os.listdir(folder))
+
+
+def parent_id():
+    return os.getppid()
+
+
+def random_number():
+    return random.random()
+
+
+_LOADED_BY = os.getpid()
+
+
+def loaded_here():
+    """Whether this process has imported this module, and not one it was forked from."""
+    return os.getpid() == _LOADED_BY
 
 
 def process_ids():
@@ -232,6 +249,7 @@ def ignore_sigterm():
 def finish_when_told():
     """Takes the SIGTERM as a hint, and ends well."""
     told = []
+    print(os.getpid(), file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, lambda *_: told.append(True))
     print("waiting", flush=True)
     while not told:

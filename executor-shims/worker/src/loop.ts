@@ -5,7 +5,6 @@ import { LoopProcess, type LoopOptions } from './loop-process.js'
 import { refused, type OneShotOptions } from './one-shot.js'
 import { Pool } from './pool.js'
 import { notStarted } from './start-advice.js'
-import { StartFailure } from './start-failure.js'
 import { settleStopped, stopOf } from './stopped.js'
 
 export interface LoopExecutorOptions extends Omit<OneShotOptions, 'payloadMode'> {
@@ -54,7 +53,7 @@ export class LoopExecutor implements Executor {
       this.#pool.release(process)
       return settlement
     } catch (error) {
-      return error instanceof Stop ? settleStopped(signal.aborted ? stopOf(signal) : error, assignment) : this.#notStarted(error)
+      return error instanceof Stop ? settleStopped(signal.aborted ? stopOf(signal) : error, assignment) : notStarted(this.#options, error)
     }
   }
 
@@ -66,11 +65,5 @@ export class LoopExecutor implements Executor {
   /** Kills what runs. */
   async stop(): Promise<void> {
     await this.#pool.stop()
-  }
-
-  #notStarted(error: unknown): Settlement {
-    const settlement = notStarted(this.#options, error)
-    const stderr = error instanceof StartFailure ? error.stderr.trim() : ''
-    return stderr === '' || !settlement.error ? settlement : { ...settlement, error: { ...settlement.error, traceback: stderr } }
   }
 }

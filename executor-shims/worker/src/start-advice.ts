@@ -1,5 +1,7 @@
 import { existsSync } from 'node:fs'
 import type { Settlement } from './executor.js'
+import { StartFailure } from './start-failure.js'
+import { storable } from './storable-text.js'
 
 export interface Started {
   name: string
@@ -11,7 +13,16 @@ export interface Started {
 export function notStarted(executor: Started, error: unknown): Settlement {
   const { code = '', message } = error as NodeJS.ErrnoException
   const reason = adviceFor(code, executor) ?? message
-  return { outcome: 'crashed', error: { class: 'ExecutorNotStarted', message: `The executor ${executor.name} could not be started: ${reason}` }, retryable: true }
+  const said = error instanceof StartFailure ? error.stderr.trim() : ''
+  return {
+    outcome: 'crashed',
+    error: {
+      class: 'ExecutorNotStarted',
+      message: storable(`The executor ${executor.name} could not be started: ${reason}`, 65_536),
+      ...(said !== '' && { traceback: storable(said, 262_144) }),
+    },
+    retryable: true,
+  }
 }
 
 function adviceFor(code: string, { command, cwd, name }: Started): string | undefined {
