@@ -82,7 +82,7 @@ export class Broker {
       db: this.#pool,
       events: this.events,
       tokens,
-      ingest: new Ingest(this.#pool, this.events, this.#dispatch, this.#promoter, { leaseMs: this.config.leaseMs, onUncertain: () => (this.#strayed = true) }),
+      ingest: new Ingest(this.#pool, this.events, this.#dispatch, this.#settle, this.#promoter, { leaseMs: this.config.leaseMs, onUncertain: () => (this.#strayed = true) }),
       waiters: this.#waiters,
       settle: this.#settle,
       link: this.#context,

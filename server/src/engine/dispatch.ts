@@ -55,13 +55,14 @@ export class Dispatch {
   /** Places, by lane, that statements on their way may fill. */
   readonly #promised = new WeakMap<readonly string[], number>()
   #turning = false
+  #statement: Promise<void> | undefined
   #stopped = false
   #first = 0
 
   constructor(db: Db, events: Events, options: DispatchOptions) {
     this.#db = db
     this.#events = events
-    this.#options = { batch: 500, againMs: 500, ...options }
+    this.#options = { batch: 2_000, againMs: 500, ...options }
   }
 
   register(taker: Taker): void {
@@ -100,6 +101,28 @@ export class Dispatch {
     return this.#promise(dealOut(rotated(lanes, this.#first++), most))
   }
 
+  /** How many runs could be born leased now, in any queue. */
+  get room(): number {
+    if (this.isBehind) return 0
+    let room = 0
+    for (const { free } of this.#freePlaces()) room += free
+    return room
+  }
+
+  /** Ready runs wait, as far as is known. */
+  get isBehind(): boolean {
+    return this.#awake.size > 0 || this.#asked.size > 0
+  }
+
+  get isBusy(): boolean {
+    return this.#turning
+  }
+
+  /** Resolves when the lease statement that is on its way has ended; at once when there is none. */
+  turn(): Promise<void> {
+    return this.#statement ?? Promise.resolve()
+  }
+
   /** The statement is over: `runs` (slot = index into `places`) were written and go to their takers; the places are no longer promised. */
   redeem(places: (Place | undefined)[], runs: Leased[]): void {
     for (const place of places) if (place) this.#promised.set(place.lane, (this.#promised.get(place.lane) ?? 0) - 1)
@@ -119,11 +142,15 @@ export class Dispatch {
 
   async #leaseAll() {
     try {
-      for (let demand = this.#nextDemand(); demand && !this.#stopped; demand = this.#nextDemand()) await this.#lease(demand)
+      for (let demand = this.#nextDemand(); demand && !this.#stopped; demand = this.#nextDemand()) {
+        this.#statement = this.#lease(demand)
+        await this.#statement
+      }
     } catch (error) {
       this.#options.onError(error)
       setTimeout(() => this.wakeAll(), this.#options.againMs).unref()
     } finally {
+      this.#statement = undefined
       this.#turning = false
     }
   }

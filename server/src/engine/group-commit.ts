@@ -18,7 +18,9 @@ interface Entry<Item, Out> {
 
 export interface GroupCommitOptions<Item> {
   /** Most weight of one statement. */
-  limit: number
+  limit: number | (() => number)
+  /** Awaited before a batch is taken. */
+  before?: () => Promise<unknown>
   /** How much of the limit an item takes. Default 1. */
   weight?: (item: Item) => number
 }
@@ -38,6 +40,7 @@ export class GroupCommit<Item, Out> {
   readonly #options: GroupCommitOptions<Item>
   #waiting: Entry<Item, Out>[] = []
   #busy = false
+  #statement: Promise<void> | undefined
 
   constructor(run: (items: Item[]) => Promise<Out[]>, options: GroupCommitOptions<Item>) {
     this.#run = run
@@ -63,13 +66,28 @@ export class GroupCommit<Item, Out> {
     })
   }
 
+  get isBusy(): boolean {
+    return this.#busy
+  }
+
+  /** Resolves when the statement that is on its way has ended; at once when there is none. */
+  turn(): Promise<void> {
+    return this.#statement ?? Promise.resolve()
+  }
+
   async #drain() {
-    while (this.#waiting.length > 0) await this.#commit(this.#take())
+    while (this.#waiting.length > 0) {
+      await this.#options.before?.()
+      this.#statement = this.#commit(this.#take())
+      await this.#statement
+      this.#statement = undefined
+    }
     this.#busy = false
   }
 
   #take(): Entry<Item, Out>[] {
-    const { limit, weight = () => 1 } = this.#options
+    const { weight = () => 1 } = this.#options
+    const limit = typeof this.#options.limit === 'number' ? this.#options.limit : this.#options.limit()
     let total = 0
     let count = 0
     for (const { item } of this.#waiting) {

@@ -7,9 +7,12 @@ import type { NewRun } from '../runs/spec.js'
 import type { Dispatch, Place } from './dispatch.js'
 import { GroupCommit } from './group-commit.js'
 import type { Promoter } from './promoter.js'
+import type { Settle } from './settle.js'
 
 const UNIQUE_VIOLATION = '23505'
-const BATCH = 2_000
+const LARGEST_BATCH = 2_000
+const SMALLEST_BATCH = 500
+const MOST_TURNS = 4
 
 export interface IngestOptions {
   leaseMs: number
@@ -22,16 +25,22 @@ export class Ingest {
   readonly #db: Db
   readonly #events: Events
   readonly #dispatch: Dispatch
+  readonly #settle: Settle
   readonly #promoter: Promoter
   readonly #options: IngestOptions
-  readonly #plain = new GroupCommit<NewRun[], Placed[]>((requests) => this.#write(requests, (runs) => this.#writeLeased(runs)), { limit: BATCH, weight: (runs) => runs.length })
+  readonly #plain = new GroupCommit<NewRun[], Placed[]>((requests) => this.#write(requests, (runs) => this.#writeLeased(runs)), {
+    limit: () => Math.min(Math.max(this.#dispatch.room, SMALLEST_BATCH), LARGEST_BATCH),
+    before: () => this.#lettingOthersPass(),
+    weight: (runs) => runs.length,
+  })
   // Apart, because keys take a slower statement.
-  readonly #keyed = new GroupCommit<NewRun[], Placed[]>((requests) => this.#write(requests, (runs) => enqueue(this.#db, runs)), { limit: BATCH, weight: (runs) => runs.length })
+  readonly #keyed = new GroupCommit<NewRun[], Placed[]>((requests) => this.#write(requests, (runs) => enqueue(this.#db, runs)), { limit: LARGEST_BATCH, weight: (runs) => runs.length })
 
-  constructor(db: Db, events: Events, dispatch: Dispatch, promoter: Promoter, options: IngestOptions) {
+  constructor(db: Db, events: Events, dispatch: Dispatch, settle: Settle, promoter: Promoter, options: IngestOptions) {
     this.#db = db
     this.#events = events
     this.#dispatch = dispatch
+    this.#settle = settle
     this.#promoter = promoter
     this.#options = options
   }
@@ -65,6 +74,17 @@ export class Ingest {
     const placed = await write(requests.flat())
     let from = 0
     return requests.map((runs) => placed.slice(from, (from += runs.length)))
+  }
+
+  /**
+   * While runs wait, what is on its way to free places and to fill them goes first. Producers that outrun the workers would
+   * otherwise make a backlog of everything, and a run that waits costs twice one that is born leased. With nothing on its
+   * way there is nothing to wait for: a backlog of long tasks does not hold up anybody.
+   */
+  async #lettingOthersPass(): Promise<void> {
+    for (let turns = 0; turns < MOST_TURNS && this.#dispatch.room < SMALLEST_BATCH && (this.#settle.isBusy || this.#dispatch.isBusy); turns++) {
+      await Promise.all([this.#settle.turn(), this.#dispatch.turn()])
+    }
   }
 
   /** Runs for which a worker has room right now are written as leased to it: one statement and one wait less than enqueue and lease. */

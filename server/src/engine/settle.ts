@@ -100,6 +100,16 @@ export class Settle {
     await Promise.all(leases.map((lease) => this.#releaseSurely(lease)))
   }
 
+  /** Whether results are being stored, which will free places. */
+  get isBusy(): boolean {
+    return this.#succeeding.isBusy
+  }
+
+  /** Resolves when the results that are being stored are. */
+  turn(): Promise<void> {
+    return this.#succeeding.turn()
+  }
+
   /** No more retries of releases; sessions' expiry takes over. */
   stop(): void {
     this.#stopped = true
