@@ -25,12 +25,18 @@ export async function contest(workload: Workload, options: ContestOptions): Prom
   const entries = entriesOf(workload, options)
   for (let round = 1; round <= options.rounds; round++) {
     for (const { series, measure } of entries) {
-      const outcome = await measure()
+      const outcome = await measure().catch(failed)
       series.outcomes.push(outcome)
-      options.tell(`${[workload.name, series.variation, series.system].filter(Boolean).join(' · ')} ${round}/${options.rounds}: ${figuresOf(outcome)}`)
+      options.tell(`${[workload.name, series.variation, series.system].filter(Boolean).join(' · ')} ${round}/${options.rounds}: ${outcome.failure ?? figuresOf(outcome)}`)
     }
   }
   return entries.map(({ series }) => series)
+}
+
+/** One cell that fails must not cost the hours before it. */
+function failed(error: unknown): Outcome {
+  process.exitCode = 1
+  return { figures: {}, failure: `FAILED ${error instanceof Error ? (error.stack ?? error.message) : String(error)}` }
 }
 
 interface Entry {

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { contest, type Series } from './contest.js'
+import { BrokerProcess } from './machine/broker.js'
 import { ROOT } from './machine/folders.js'
 import { installPeers } from './machine/peers.js'
 import { Postgres, SETTLE_MS } from './machine/postgres.js'
@@ -22,21 +23,32 @@ async function main(options: Options): Promise<void> {
   const names = options.peers ?? (quick ? QUICK_PEERS : [...Object.keys(peers), 'raw'])
   const taking = [us, ...pick(names.filter((name) => name !== 'raw' && name !== 'none'), peers, 'peer')]
   const systems = options.tune ? taking.flatMap(everyVariant) : taking
-  if (systems.length > 1) installPeers(cache)
+  if (taking.length > 1) installPeers(cache)
   const postgres = await Postgres.start()
+  stopOnSignal(postgres)
   try {
     const setting: Setting = { postgres, cache, settleMs: quick ? SETTLE_MS.quick : SETTLE_MS.full, profile }
+    const about = await circumstancesOf(postgres, systems, cache, quick, rounds)
     const measured: { workload: Workload; series: Series[] }[] = []
     for (const workload of chosen) {
       measured.push({ workload, series: await contest(workload, { setting, systems, raw: names.includes('raw'), quick, rounds, tell: (line) => process.stderr.write(`${line}\n`) }) })
+      keep(about, measured)
     }
-    const about = await circumstancesOf(postgres, systems, cache, quick, rounds)
     const report = markdown(about, measured)
     console.log(report)
-    process.stderr.write(`${keep(about, measured)}\n`)
     if (options.save) writeFileSync(join(ROOT, 'bench/RESULTS.md'), `# Results\n\nWritten by \`npm run bench -- --save\`.\n\n${report}`)
   } finally {
     await postgres.stop()
+  }
+}
+
+/** Nothing may stay behind: the server would live on, and our broker with it. Producers and workers end by themselves. */
+function stopOnSignal(postgres: Postgres): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => {
+      BrokerProcess.killAll()
+      void postgres.stop().finally(() => process.exit(130))
+    })
   }
 }
 

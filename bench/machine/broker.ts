@@ -14,6 +14,8 @@ export class BrokerProcess {
   readonly token: string
   readonly #process: ChildProcess
 
+  static readonly #living = new Set<ChildProcess>()
+
   private constructor(process: ChildProcess, url: string, token: string) {
     this.#process = process
     this.url = url
@@ -25,8 +27,15 @@ export class BrokerProcess {
       env: { ...process.env, REPROQ_DATABASE_URL: databaseUrl, REPROQ_PORT: '0', ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
     })
+    BrokerProcess.#living.add(child)
+    child.once('exit', () => BrokerProcess.#living.delete(child))
     const url = await urlOf(child)
     return new BrokerProcess(child, url, await tokenOf(databaseUrl))
+  }
+
+  /** When there is no time left to stop them. */
+  static killAll(): void {
+    for (const child of BrokerProcess.#living) child.kill('SIGKILL')
   }
 
   get pid(): number {

@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { availableParallelism, cpus } from 'node:os'
+import { availableParallelism, cpus, loadavg, release } from 'node:os'
 import { join } from 'node:path'
 import type { Series } from '../contest.js'
+import { flushesPerSecond } from '../machine/disk.js'
 import { ROOT } from '../machine/folders.js'
 import { peerVersion } from '../machine/peers.js'
 import type { Postgres } from '../machine/postgres.js'
@@ -28,7 +29,7 @@ export async function circumstancesOf(postgres: Postgres, systems: System[], cac
     when: new Date().toISOString(),
     commit: commit(),
     node: process.version,
-    machine: `${availableParallelism()} cores, ${cpus()[0]?.model ?? 'unknown'}, ${process.platform}`,
+    machine: `${availableParallelism()} cores, ${cpus()[0]?.model ?? 'unknown'}, ${process.platform} ${release()}, ${Math.round(flushesPerSecond())} fdatasync/s, load ${loadavg()[0]?.toFixed(1)} before`,
     postgres: `${postgres.version} (${(await postgres.settings()).join(', ')})`,
     raw: rawRunner,
     quick,
@@ -48,17 +49,25 @@ export function markdown(about: Circumstances, measured: { workload: Workload; s
     '',
     'Figures are medians (least–most) of the rounds. "reproq ÷ it" is the median of the ratios of paired rounds.',
     '',
+    ...failures(measured.flatMap(({ series }) => series)),
     ...measured.flatMap(({ workload, series }) => [tableOf(workload, series), '']),
   ].join('\n')
 }
 
+function failures(all: Series[]): string[] {
+  const lines = all.flatMap(({ workload, variation, system, outcomes }) => {
+    const count = outcomes.filter(({ failure }) => failure).length
+    return count === 0 ? [] : [`* FAILED ${count} of ${outcomes.length}: ${[workload, variation, system].filter(Boolean).join(' · ')}`]
+  })
+  return lines.length === 0 ? [] : [...lines, '']
+}
+
 /** bench/results/<date>.json: everything, for whoever wants to look closer. */
-export function keep(about: Circumstances, measured: { workload: Workload; series: Series[] }[]): string {
+export function keep(about: Circumstances, measured: { workload: Workload; series: Series[] }[]): void {
   const folder = join(ROOT, 'bench/results')
   mkdirSync(folder, { recursive: true })
   const path = join(folder, `${about.when.replaceAll(':', '-').slice(0, 19)}.json`)
   writeFileSync(path, `${JSON.stringify({ about, series: measured.flatMap(({ series }) => series) }, null, 1)}\n`)
-  return path
 }
 
 function commit(): string {

@@ -7,6 +7,8 @@ export interface Outcome {
   figures: Record<string, number>
   tasks?: number
   cost?: Cost
+  /** Why there are no figures. */
+  failure?: string
 }
 
 /** One system on a fresh database, in one case of a workload. */
