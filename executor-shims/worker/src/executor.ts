@@ -37,13 +37,15 @@ export class Stop extends Error {
 export interface Executor {
   /** One word for logs and the banner: `typescript`, `python`, … */
   readonly name: string
-  /** Whether this executor can run that task. */
-  serves(task: string): boolean
+  /** Whether this executor can run that task, of runs that wait in that queue. */
+  serves(task: string, queue?: string): boolean
   /**
    * Runs one attempt to its end. Never rejects: every fault is a Settlement. After `signal` aborts it stops the code
    * (soft first, hard after the assignment's `cancel_grace_ms`) and settles soon, so that the slot is free again.
    */
   execute(assignment: Assignment, signal: AbortSignal): Promise<Settlement>
+  /** The code has changed: whatever was loaded before serves no further run. What runs is left alone. */
+  reload?(): void
   /** Kills whatever still runs and frees what is held. */
   stop(): Promise<void>
 }

@@ -10,7 +10,7 @@ export async function perform(assignment: Assignment, stopping: AbortController,
   const limitMs = Math.min(assignment.timeout_ms, LONGEST_TIMER_MS)
   const limit = limitMs > 0 ? setTimeout(() => stopping.abort(new Stop('timeout')), limitMs) : undefined
   try {
-    const executor = executors.find((each) => each.serves(assignment.task))
+    const executor = executors.find((each) => each.serves(assignment.task, assignment.queue))
     return executor ? await executor.execute(assignment, stopping.signal) : unserved(assignment.task, executors)
   } catch (error) {
     // It promised not to. The run must not hang for that, nor this worker end.

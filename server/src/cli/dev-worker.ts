@@ -23,7 +23,7 @@ export class DevWorker {
 
   constructor({ url, token, python, tasks, pythonPath }: DevWorkerOptions) {
     const args = ['worker', '--url', url, '--quiet', '--name', 'dev', ...tasks.flatMap((pattern) => ['--tasks', pattern])]
-    if (python !== undefined) args.push('--python', python, '--allow-tasks', '*')
+    if (python !== undefined) args.push('--python', python, '--allow-tasks', '*', '--watch')
     this.#child = spawn(process.execPath, [MAIN, ...args], {
       env: { ...process.env, REPROQ_TOKEN: token, PYTHONPATH: [...pythonPath, process.env.PYTHONPATH ?? ''].filter(Boolean).join(delimiter) },
       // Its own group: a Ctrl-C of the terminal is for us, and we stop it in order. The channel tells it when we are gone.

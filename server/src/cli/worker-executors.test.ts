@@ -1,10 +1,11 @@
 import t from 'tap'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { executorsOf, interpreterOf, type ExecutorFlags } from './worker-executors.js'
+import { interpreterOf } from './python.js'
+import { executorsOf, type ExecutorFlags } from './worker-executors.js'
 import { splitCommand } from './split-command.js'
 
-const flags: ExecutorFlags = { pythonModule: 'reproq_executor', payloadMode: 'stdin' }
+const flags: ExecutorFlags = { pythonModule: 'reproq_executor', concurrency: 1 }
 const ignore = () => {}
 
 function program(path: string): string {
@@ -47,15 +48,20 @@ t.test('flags that name nothing to run, or two programs for the same tasks, are 
 
 t.test('an executor runs what the allow-list names', async (t) => {
   const { executors, described } = await executorsOf({ ...flags, executor: 'node run.js', allowTasks: ['shop.'] }, ignore)
-  t.same(described, ['node: node run.js'])
+  t.same(described, ['node (one-shot): node run.js'])
   t.equal(executors[0]?.serves('shop.pay'), true)
   t.equal(executors[0]?.serves('other.pay'), false)
   const python = await executorsOf({ ...flags, python: '/usr/bin/python9' }, ignore)
-  t.same(python.described, ['python: /usr/bin/python9 -m reproq_executor'])
+  t.same(python.described, ['python (loop): /usr/bin/python9 -m reproq_executor --loop'])
   t.equal(python.executors[0]?.serves('tasks.pay'), true, 'by convention, when nothing is named')
 })
 
-t.test('a module of its own asks for Python too', async (t) => {
-  const { described } = await executorsOf({ ...flags, pythonModule: 'reproq_django.executor' }, ignore)
-  t.match(described[0], /python\d? -m reproq_django\.executor/)
+t.test('Python is warm where that is known to work, and otherwise as it was asked for', async (t) => {
+  const described = async (more: Partial<ExecutorFlags>) => (await executorsOf({ ...flags, python: 'py', ...more }, ignore)).described[0]
+  t.equal(await described({ pythonMode: 'one-shot' }), 'python (one-shot): py -m reproq_executor')
+  t.equal(await described({ pythonMode: 'zygote', allowTasks: ['shop.tasks.', '*'] }), 'python (zygote): py -m reproq_executor --zygote --try-preload shop.tasks')
+  t.equal(await described({ pythonModule: 'reproq_django.executor' }), 'python (zygote): py -m reproq_executor --zygote --module reproq_django.executor')
+  t.equal(await described({ pythonModule: 'my.executor' }), 'python (one-shot): py -m my.executor')
+  t.match((await executorsOf({ ...flags, pythonModule: 'my.executor' }, ignore)).described[0], /python\d? -m my\.executor/, 'a module of its own asks for Python too')
+  await t.rejects(described({ pythonModule: 'my.executor', pythonMode: 'loop' }), { code: 'INVALID_OPTION', message: /no loop/ })
 })

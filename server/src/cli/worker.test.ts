@@ -1,6 +1,8 @@
 import t from 'tap'
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { leased, ScriptedBroker, type Conversation } from '../../../executor-shims/worker/src/scripted-broker.test.given.js'
 
@@ -121,4 +123,23 @@ t.test('a wrong number is told as such', async (t) => {
   const { ended, said } = start(t, ['--concurrency', 'many', '--tasks', 'tasks.mjs'])
   t.equal(await ended, 1)
   t.match(said.stderr, /--concurrency is "many"/)
+})
+
+t.test('--watch: the next run uses the code that is there by then', { skip: spawnSync('python3', ['--version']).status === 0 ? false : 'no python3 on PATH' }, async (t) => {
+  const { link } = await connected(t, ['--python', '--allow-tasks', '*', '--watch'])
+  const file = join(t.testdirName, 'live.py')
+  const version = async (l: number) => {
+    link.send({ t: 'runs', items: [leased(l, 'live.version')] })
+    await link.expect('accept')
+    const [item] = (await link.expect('result')).items
+    link.send({ t: 'result_ok', items: [{ l, disp: 'finalized' }] })
+    return item?.outcome === 'ok' ? item.output : item?.error?.message
+  }
+  // Other sizes: what Python compiled is valid for a second and a size.
+  writeFileSync(file, 'def version(*_): return 1')
+  t.equal(await version(1), '1')
+  writeFileSync(file, 'def version(*_): return 22')
+  let seen: string | undefined
+  for (let l = 2; l < 500 && seen !== '22'; l++) seen = await version(l)
+  t.equal(seen, '22')
 })

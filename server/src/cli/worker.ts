@@ -1,8 +1,10 @@
 import { type Command, Option } from 'commander'
 import { BrokerUnreachable, InvalidOption } from '../../../sdk-ts/src/errors.js'
+import { watchCode } from '../../../executor-shims/worker/src/watch-code.js'
 import { Worker } from '../../../executor-shims/worker/src/worker.js'
 import { readDevState } from './dev-state.js'
 import { explain } from './explain.js'
+import { PYTHON_MODES } from './python.js'
 import { executorsOf, type ExecutorFlags } from './worker-executors.js'
 import { linesFor, type Lines } from './worker-lines.js'
 
@@ -15,6 +17,7 @@ interface WorkerFlags extends ExecutorFlags {
   name?: string
   drainMs: number
   retry: boolean
+  watch?: boolean
   json?: boolean
   quiet?: boolean
 }
@@ -33,10 +36,14 @@ export function registerWorker(program: Command): void {
     .addOption(new Option('--concurrency <n>', 'runs at the same time').env('REPROQ_CONCURRENCY').argParser(count('--concurrency')).default(10))
     .addOption(new Option('--window <n>', 'runs leased at the same time (default: concurrency, and at most 4 more)').env('REPROQ_WINDOW').argParser(count('--window')))
     .addOption(new Option('--tasks <pattern...>', 'modules whose tasks run in this process, such as "tasks/*.ts"').env('REPROQ_TASKS').argParser(collect))
+    .addOption(new Option('--executors [file]', 'which program runs which tasks and queues (EXECUTORS.md); without a value: reproq.executors.json').env('REPROQ_EXECUTORS'))
     .option('--python [interpreter]', 'run Python tasks; without a value: $VIRTUAL_ENV, ./.venv, ./venv, python3')
     .option('--python-module <module>', 'the executor to run in it', 'reproq_executor')
+    .addOption(new Option('--python-mode <mode>', 'a process for many runs, a forked one or a new one for each (default: loop for reproq_executor, zygote for reproq_django.executor, one-shot for others)').choices(PYTHON_MODES))
     .option('--executor <command>', 'run tasks with this program (CONTRACT.md), such as "node run.js"')
-    .addOption(new Option('--payload-mode <mode>', 'how an executor is given the payload').choices(['stdin', 'file']).default('stdin'))
+    .addOption(new Option('--executor-mode <mode>', 'which contract that program keeps (default: one-shot)').choices(PYTHON_MODES))
+    .addOption(new Option('--payload-mode <mode>', 'how an executor is given the payload, unless it loops (default: stdin)').choices(['stdin', 'file']))
+    .option('--watch', 'for development: when code in this folder changes, the next run uses it')
     .addOption(new Option('--allow-tasks <prefixes>', 'what executors may run: prefixes separated by commas, * for all (default: tasks., myapp.tasks.)').env('REPROQ_ALLOW_TASKS').argParser(collectCommas))
     .addOption(new Option('--env <name>', 'a variable executors get to see; repeat it for more').argParser(collect))
     .addOption(new Option('--name <name>', 'what this worker is called (default: host name and process id)').env('REPROQ_WORKER_NAME'))
@@ -67,6 +74,7 @@ async function work(flags: WorkerFlags): Promise<void> {
     log: lines.log,
   })
   lines.follow(worker)
+  if (flags.watch) watchCode(process.cwd(), () => executors.forEach((executor) => executor.reload?.()))
   stopOnSignals(worker, lines)
   await run(worker, () => lines.banner({ name: worker.name, queues: flags.queues, concurrency: flags.concurrency, executors: described }))
 }
