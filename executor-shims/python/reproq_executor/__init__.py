@@ -2,6 +2,7 @@
 
 from .context import Run, checkpoint, current, progress
 from .errors import NonRetryableError, RetryAfter, Terminated
+from .registry import task
 
 __version__ = "0.1.0"
-__all__ = ["NonRetryableError", "RetryAfter", "Run", "Terminated", "checkpoint", "current", "progress"]
+__all__ = ["NonRetryableError", "RetryAfter", "Run", "Terminated", "checkpoint", "current", "progress", "task"]

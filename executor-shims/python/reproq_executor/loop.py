@@ -107,5 +107,5 @@ def _c_flush() -> Callable[[], Optional[int]]:
         libc = ctypes.CDLL(None)
     except (ImportError, OSError):
         return lambda: None
-    return lambda: libc.fflush(None)  # type: ignore[no-any-return]
+    return lambda: libc.fflush(None)
 

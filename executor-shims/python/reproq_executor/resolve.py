@@ -8,9 +8,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from .registry import named
+
 
 def resolve(task_path: str) -> Callable[..., Any]:
-    """The callable at ``package.module.attribute[.attribute…]``. Raises ImportError when there is none."""
+    """The task of that name, or the callable at ``package.module.attribute[.attribute…]``. Else raises ImportError."""
+    task = named(task_path)
+    if task is not None:
+        return task
     module, attributes = _import_longest(task_path)
     target = module
     for name in attributes:
@@ -25,7 +30,7 @@ def _import_longest(task_path: str) -> tuple[Any, list[str]]:
     """Imports as much of the path as is a module; what is left are attributes."""
     names = task_path.split(".")
     if len(names) < 2 or not all(names):
-        raise ImportError(f"{task_path!r} is not a task path: expected module.function")
+        raise ImportError(f"{task_path!r} is not a task path: expected module.function. A name of its own is known once its module is loaded, see --preload")
     for count in range(len(names) - 1, 0, -1):
         name = ".".join(names[:count])
         try:

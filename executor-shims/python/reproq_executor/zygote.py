@@ -60,8 +60,8 @@ def _set_up_django() -> list[str]:
     if not os.environ.get("DJANGO_SETTINGS_MODULE"):
         return []
     try:
-        import django
-        from django.apps import apps
+        import django  # type: ignore[import-not-found,unused-ignore]
+        from django.apps import apps  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         return []
     django.setup()

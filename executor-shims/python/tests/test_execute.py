@@ -6,7 +6,7 @@ import types
 import unittest
 from decimal import Decimal
 
-from reproq_executor import NonRetryableError, RetryAfter, current
+from reproq_executor import NonRetryableError, RetryAfter, checkpoint, current, progress, task
 from reproq_executor.execute import Order, execute
 
 
@@ -32,6 +32,54 @@ class Execute(unittest.TestCase):
 
     def test_the_run_is_known_to_its_task(self):
         self.assertEqual(_run(lambda: [current().run_id, current().attempt])["return"], ["7", 2])
+
+    def test_a_task_may_have_a_name_of_its_own_and_stays_the_function_it_is(self):
+        def add(a, b):
+            return a + b
+
+        self.assertIs(task(name="sums/add")(add), add)
+        self.assertIs(task(add), add)
+        self.assertEqual(json.loads(execute(lambda: b'{"task_path":"sums/add","args":[1,2]}', Order("7", 1)))["return"], 3)
+        with self.assertRaisesRegex(ValueError, "named 'sums/add'"):
+            task(name="sums/add")(lambda: None)
+        self.assertIn("--preload", json.loads(execute(lambda: b'{"task_path":"nameless"}', Order("7", 1)))["message"])
+
+    def test_metadata_and_attempts_are_known_to_the_task(self):
+        self.assertEqual(_run(lambda: current().metadata, spec={"metadata": {"tenant": 7}})["return"], {"tenant": 7})
+        order = Order("7", 2, max_attempts=5)
+        _module(task=lambda: [current().attempt, current().max_attempts])
+        self.assertEqual(json.loads(execute(lambda: b'{"task_path":"temporary_tasks.task"}', order))["return"], [2, 5])
+
+    def test_progress_is_told_as_it_comes_and_its_last_checkpoint_is_known(self):
+        told = []
+
+        def work():
+            before = current().checkpoint
+            progress(50)
+            checkpoint([1])
+            return [before, current().checkpoint]
+
+        _module(task=work)
+        order = Order("7", 2, checkpoint="[0]", report=told.append)
+        self.assertEqual(json.loads(execute(lambda: b'{"task_path":"temporary_tasks.task"}', order))["return"], [[0], [1]])
+        self.assertEqual(told, ['{"pct":50}', '{"checkpoint":[1]}'])
+        self.assertEqual(_run(lambda: progress(1)), {"ok": True, "return": None}, "nobody listens")
+        self.assertEqual(_run(lambda: checkpoint(object()))["exception_class"], "TypeError")
+
+    def test_a_stop_waits_for_a_block_that_must_not_be_interrupted(self):
+        from reproq_executor.context import stop_active
+
+        seen = []
+
+        def work():
+            with current().uninterrupted():
+                with current().uninterrupted():
+                    stop_active()
+                seen.append(current().cancelled)
+            seen.append("not reached")
+
+        self.assertEqual(_run(work)["exception_class"], "reproq_executor.Terminated")
+        self.assertEqual(seen, [True])
 
     def test_current_outside_a_run_says_so(self):
         import contextvars
