@@ -9,6 +9,7 @@ import { Dispatch } from './engine/dispatch.js'
 import { GroupCommit } from './engine/group-commit.js'
 import { Ingest } from './engine/ingest.js'
 import { runLoop } from './engine/loop.js'
+import { Peers } from './engine/peers.js'
 import { Promoter } from './engine/promoter.js'
 import { Settle } from './engine/settle.js'
 import { Waiters } from './engine/waiters.js'
@@ -24,6 +25,8 @@ import * as sessions from './sessions/sessions.js'
 
 const notifySql = statement<[string, string], unknown>(import.meta.url, 'db/notify.sql')
 const LINK_CHECK_MS = 500
+/** Every look says that this broker lives; this many may be missed. */
+const PEER_LOOKS = 3
 
 /** The broker, wired: owns the database, leases runs to workers, answers producers. `start`, then `stop`. */
 export class Broker {
@@ -37,6 +40,7 @@ export class Broker {
   readonly #dispatch: Dispatch
   readonly #promoter: Promoter
   readonly #waiters: Waiters
+  readonly #peers: Peers
   readonly #holdings: Holdings
   readonly #context: LinkContext
   readonly #abort = new AbortController()
@@ -59,15 +63,17 @@ export class Broker {
         this.#strayed = true
         log.warn({ err: error }, 'leasing failed; it will be tried again')
       },
+      onUnserved: (queue) => this.#peers.hint(queue),
       onUndelivered: (runs) => {
         this.#settle.release(runs.map(({ run, lease }) => ({ run, lease, delayMs: 0 }))).catch(warn('leases could not be given back'))
       },
     })
     this.#promoter = new Promoter(this.#pool, (queue) => this.#dispatch.wake(queue), warn('scheduled runs could not be promoted; it will be tried again'))
     this.#waiters = new Waiters(this.#pool, this.events, warn('waited-for runs could not be looked up'))
+    this.#peers = new Peers((queue) => this.#notify('reproq_ready', queue), PEER_LOOKS * config.lookMs, warn('other brokers could not be told'))
     this.#context = this.#linkContext()
     this.#holdings = holdingsOf(this.#context)
-    this.#listen = new Listen(config.databaseUrl, async (channel, payload) => void (await this.#pool.query(notifySql, [channel, payload])), this.#hints(), log)
+    this.#listen = new Listen(config.databaseUrl, this.#context.brokerId, (channel, payload) => this.#notify(channel, payload), this.#hints(), log)
     this.#followEvents()
   }
 
@@ -90,6 +96,7 @@ export class Broker {
       ready: () => this.#readiness(),
     })
     await this.#promoter.runOnce()
+    this.#listen.greet()
     for (const chore of this.#chores()) void runLoop(chore, this.#abort.signal, this.log)
     const url = await this.#listenOn(this.#app)
     return { url }
@@ -150,9 +157,16 @@ export class Broker {
     }
   }
 
+  async #notify(channel: string, payload: string): Promise<void> {
+    await this.#pool.query(notifySql, [channel, payload])
+  }
+
   #hints() {
     return {
-      ready: (queue: string | undefined) => (queue ? this.#dispatch.wake(queue) : this.#dispatch.wakeAll()),
+      ready: (queue: string | undefined) => (queue ? this.#dispatch.hinted(queue) : this.#dispatch.wakeAll()),
+      peer: (brokerId: string) => {
+        if (this.#peers.heard(brokerId)) this.#listen.greet()
+      },
       scheduled: () => void this.#promoter.runOnce(),
       cancel: (run: string) => {
         cancelWhereHeld(this.#context, run)
@@ -209,6 +223,7 @@ export class Broker {
         const now = performance.now()
         const stoodStill = now - checkedAt > 4 * LINK_CHECK_MS
         checkedAt = now
+        if (stoodStill) this.#pool.stoodStill()
         for (const link of this.#links.all()) {
           if (stoodStill) link.forgive(now)
           else link.check(now)

@@ -10,6 +10,8 @@ export interface Hints {
   scheduled(): void
   /** Somebody wants this run stopped. */
   cancel(run: string): void
+  /** Another broker of this database is alive. */
+  peer(brokerId: string): void
   /** (Re)connected: whatever was said meanwhile is lost, so everything must be looked at once. */
   connected(): void
 }
@@ -25,10 +27,13 @@ const LAST_AGAIN_MS = 2_000
 /**
  * The one connection that listens. A notification is a hint: losing one costs latency, never a run. The connection is
  * trusted only as long as it hears what we say ourselves (`check`): one that is half open, or sits behind a transaction
- * pooler, looks alive and hears nothing. However it is lost, at whatever moment, it is made anew, for ever.
+ * pooler, looks alive and hears nothing. However it is lost, at whatever moment, it is made anew, for ever. (pg-listen 1.7 does
+ * not: its check waits for ever on a half-open socket, it gives up when a new connection breaks before it listens again,
+ * and `close` does not end its reconnecting.)
  */
 export class Listen {
   readonly #url: string
+  readonly #brokerId: string
   readonly #hints: Hints
   readonly #log: Logger
   readonly #notify: (channel: string, payload: string) => Promise<void>
@@ -38,8 +43,9 @@ export class Listen {
   #connected = false
   #stopped = false
 
-  constructor(url: string, notify: (channel: string, payload: string) => Promise<void>, hints: Hints, log: Logger) {
+  constructor(url: string, brokerId: string, notify: (channel: string, payload: string) => Promise<void>, hints: Hints, log: Logger) {
     this.#url = url
+    this.#brokerId = brokerId
     this.#notify = notify
     this.#hints = hints
     this.#log = log
@@ -55,17 +61,22 @@ export class Listen {
     await this.#connect()
   }
 
-  /** Says something to itself; when it does not hear it in time, it starts anew. */
+  /** Says something to itself, which also tells other brokers of this one; when it does not hear it in time, it starts anew. */
   async check(): Promise<void> {
     if (!this.#connected) return
     const socket = this.#socket
     const hearing = new Promise<true>((resolve) => (this.#heard = () => resolve(true)))
-    await this.#notify('reproq_ping', '')
+    await this.#notify('reproq_ping', this.#brokerId)
     if (await Promise.race([hearing, sleep(PING_MS, false, { ref: false })])) return
     if (this.#stopped || socket !== this.#socket) return
     this.#log.warn('the listening connection hears nothing (half open, or behind a transaction pooler?); connecting anew')
     // Not `end`: that would wait for an answer, which a half-open connection never gives.
     socket?.destroy()
+  }
+
+  /** Tells other brokers of this one. */
+  greet(): void {
+    this.#notify('reproq_ping', this.#brokerId).catch((error: unknown) => this.#log.debug({ err: error }, 'other brokers could not be greeted; the next check does'))
   }
 
   async stop(): Promise<void> {
@@ -119,7 +130,7 @@ export class Listen {
       case 'reproq_cancel':
         return payload ? this.#hints.cancel(payload) : undefined
       case 'reproq_ping':
-        return this.#heard?.()
+        return payload === this.#brokerId ? this.#heard?.() : payload ? this.#hints.peer(payload) : undefined
     }
   }
 }

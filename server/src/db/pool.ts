@@ -29,6 +29,8 @@ const SESSION = [
   'enable_mergejoin=off',
   'plan_cache_mode=force_generic_plan',
   'jit=off',
+  // Somebody's SELECT … FOR UPDATE on a run must not stand in everybody's way for longer.
+  'lock_timeout=5000',
   'statement_timeout=30000',
   'idle_in_transaction_session_timeout=30000',
 ]
@@ -66,6 +68,11 @@ export class Pool implements Db {
   /** Milliseconds for which every query has reached the database; 0 while it is down. */
   get healthyMs(): number {
     return this.#healthySince === undefined ? 0 : performance.now() - this.#healthySince
+  }
+
+  /** This process stood still: what it has not seen of the database it cannot vouch for. */
+  stoodStill(): void {
+    this.#markDown()
   }
 
   async close(): Promise<void> {

@@ -25,6 +25,8 @@ export interface DispatchOptions {
   /** Wait before trying again when the database is away. */
   againMs?: number
   onError: (error: unknown) => void
+  /** A queue has ready runs and nobody here has room for them; somebody elsewhere may. */
+  onUnserved?: (queue: string) => void
   /** Leases that a taker did not take; they must go back uncounted. */
   onUndelivered: (runs: Leased[]) => void
 }
@@ -74,8 +76,15 @@ export class Dispatch {
     if (this.#takers.get(taker.sessionId) === taker) this.#takers.delete(taker.sessionId)
   }
 
-  /** `queue` may have ready runs. */
+  /** `queue` has ready runs, made ready here. */
   wake(queue: string): void {
+    this.#awake.add(queue)
+    this.#turn()
+    if (!this.#freePlaces().some(({ place }) => place.lane.includes(queue))) this.#options.onUnserved?.(queue)
+  }
+
+  /** Somebody else says that `queue` may have ready runs. */
+  hinted(queue: string): void {
     this.#awake.add(queue)
     this.#turn()
   }

@@ -13,6 +13,7 @@ const UNIQUE_VIOLATION = '23505'
 const LARGEST_BATCH = 2_000
 const SMALLEST_BATCH = 500
 const MOST_TURNS = 4
+const CHARACTERS_PER_WEIGHT = 32_768
 
 export interface IngestOptions {
   leaseMs: number
@@ -31,10 +32,10 @@ export class Ingest {
   readonly #plain = new GroupCommit<NewRun[], Placed[]>((requests) => this.#write(requests, (runs) => this.#writeLeased(runs)), {
     limit: () => Math.min(Math.max(this.#dispatch.room, SMALLEST_BATCH), LARGEST_BATCH),
     before: () => this.#lettingOthersPass(),
-    weight: (runs) => runs.length,
+    weight: weightOf,
   })
   // Apart, because keys take a slower statement.
-  readonly #keyed = new GroupCommit<NewRun[], Placed[]>((requests) => this.#write(requests, (runs) => enqueue(this.#db, runs)), { limit: LARGEST_BATCH, weight: (runs) => runs.length })
+  readonly #keyed = new GroupCommit<NewRun[], Placed[]>((requests) => this.#write(requests, (runs) => enqueue(this.#db, runs)), { limit: LARGEST_BATCH, weight: weightOf })
 
   constructor(db: Db, events: Events, dispatch: Dispatch, settle: Settle, promoter: Promoter, options: IngestOptions) {
     this.#db = db
@@ -121,6 +122,13 @@ export class Ingest {
     }
     return takers
   }
+}
+
+/** Runs, and large ones as several. */
+function weightOf(runs: NewRun[]): number {
+  let weight = runs.length
+  for (const { spec } of runs) weight += Math.floor(spec.length / CHARACTERS_PER_WEIGHT)
+  return weight
 }
 
 function newborn(id: string, run: NewRun, { lease }: Offer, slot: number): Leased {

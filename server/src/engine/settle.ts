@@ -35,6 +35,9 @@ export interface SettleOptions {
   againMs?: number
 }
 
+/** A statement of large outputs is cut as one of many small ones is. */
+const CHARACTERS_PER_WEIGHT = 32_768
+
 /** Ends attempts: decides, writes in groups, tells what happened after the commit. */
 export class Settle {
   readonly #db: Db
@@ -49,7 +52,7 @@ export class Settle {
     this.#db = db
     this.#events = events
     this.#options = options
-    this.#succeeding = new GroupCommit((items) => succeed(db, items), { limit: 1_000 })
+    this.#succeeding = new GroupCommit((items) => succeed(db, items), { limit: 1_000, weight: ({ output }) => 1 + output.length / CHARACTERS_PER_WEIGHT })
     this.#finalizing = new GroupCommit((items) => fenced(items, (once) => finalize(db, once)), { limit: 500 })
     this.#releasing = new GroupCommit((items) => fenced(items, (once) => release(db, once)), { limit: 500 })
   }

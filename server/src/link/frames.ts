@@ -128,7 +128,9 @@ async function result(link: Link, { items }: WorkerFrameOf['result']): Promise<v
     else if (held.state === 'settling') repeated.push(held)
     else {
       held.state = 'settling'
-      reported.push({ held, report: item, wallMs: item.wall_ms })
+      // Told to stop because its time was over: whatever the worker calls that, it is a timeout.
+      const timedOut = held.cancel?.reason === 'timeout' && item.outcome === 'cancelled'
+      reported.push({ held, report: timedOut ? { ...item, outcome: 'timeout' } : item, wallMs: item.wall_ms })
     }
   }
   const settling = link.track(link.context.settle.settleAll(reported))
