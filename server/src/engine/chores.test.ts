@@ -4,7 +4,7 @@ import { loadConfig } from '../config.js'
 import { Events } from '../events.js'
 import { cancel } from '../runs/cancel.js'
 import type { Leased } from '../runs/lease.js'
-import { chores, releaseStray, type ChoreContext } from './chores.js'
+import { chores, releaseLongStray, releaseStray, type ChoreContext } from './chores.js'
 import { Settle } from './settle.js'
 
 /** Chores of a broker whose links hold `held`; what they were told is in `said`. */
@@ -77,4 +77,17 @@ t.test('leases that the database has and no link knows are given back, uncounted
   t.equal(await statusOf(others, known.run), 'RUNNING')
   t.equal(await statusOf(others, elsewhere.run), 'RUNNING')
   t.strictSame(await misplaced(others), [])
+})
+
+t.test('without a known failure a lease is given back only when it was stray at two looks', async (t) => {
+  const { db, others } = await givenDatabase(t)
+  const session = await givenSession(db)
+  const stray = await givenLeased(db, session)
+  const { context } = choresOf(db, [], [session.sessionId])
+  const suspects = new Set<string>()
+
+  await releaseLongStray(context, suspects)
+  t.equal(await statusOf(others, stray.run), 'RUNNING', 'it may be on its way')
+  await releaseLongStray(context, suspects)
+  t.equal(await statusOf(others, stray.run), 'READY')
 })

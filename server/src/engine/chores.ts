@@ -50,9 +50,11 @@ const OVERDUE_SLACK_MS = 5_000
 /** Everything a broker does by the clock. */
 export function chores(context: ChoreContext): Chore[] {
   const { config } = context
+  const suspects = new Set<string>()
   return [
     { name: 'look', everyMs: config.lookMs, runOnce: () => look(context) },
     { name: 'reap', everyMs: config.reapMs, runOnce: () => reapExpired(context) },
+    { name: 'strays', everyMs: config.lookMs, runOnce: () => releaseLongStray(context, suspects) },
     { name: 'watch', everyMs: config.lookMs, runOnce: () => watch(context) },
     { name: 'extend', everyMs: config.leaseMs / 4, runOnce: () => extend(context) },
   ]
@@ -106,9 +108,28 @@ async function extend({ pool, holdings, config }: ChoreContext): Promise<void> {
  * Gives back leases the database has for our sessions though no link knows them: what remains when a lease statement
  * committed and its answer was lost.
  */
-export async function releaseStray({ pool, holdings, settle }: Pick<ChoreContext, 'pool' | 'holdings' | 'settle'>): Promise<void> {
+export async function releaseStray(context: Strays): Promise<void> {
+  await giveBack(context, await findStray(context))
+}
+
+/** The same as a precaution, where nothing is known to have failed: only what was stray at the look before as well, for a lease may just be on its way. */
+export async function releaseLongStray(context: Strays, suspects: Set<string>): Promise<void> {
+  if (context.holdings.sessionIds().length === 0) return
+  const found = await findStray(context)
+  const long = found.filter(({ lease }) => suspects.has(lease))
+  suspects.clear()
+  for (const { lease } of found) suspects.add(lease)
+  await giveBack(context, long)
+}
+
+type Strays = Pick<ChoreContext, 'pool' | 'holdings' | 'settle'>
+
+async function findStray({ pool, holdings }: Strays) {
   const rows = await stray(pool, holdings.sessionIds(), holdings.runs())
   // Known by now: handed over between the two looks.
-  const unknown = rows.filter(({ run }) => !holdings.find(run))
-  await settle.release(unknown.map((row) => ({ ...row, delayMs: 0 })))
+  return rows.filter(({ run }) => !holdings.find(run))
+}
+
+async function giveBack({ settle }: Strays, leases: { run: string; lease: string }[]): Promise<void> {
+  await settle.release(leases.map((lease) => ({ ...lease, delayMs: 0 })))
 }
