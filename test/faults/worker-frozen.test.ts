@@ -70,7 +70,7 @@ t.test('an old lease proves nothing any more: over HTTP too', async (t) => {
   const token = await givenToken(database.url, ['admin'])
   const { url } = await brokerProcess(t, database.url)
   const reproq = new Reproq({ url, token })
-  const run = await reproq.enqueue(work, { ms: 1_000 })
+  const run = await reproq.enqueue(work, { ms: 3_000 })
   const scripted = await ScriptedWorker.hello(t, url, token)
   const { items } = await scripted.next('runs')
   const [old] = items
@@ -79,21 +79,21 @@ t.test('an old lease proves nothing any more: over HTTP too', async (t) => {
 
   const other = await workerProcess(t, { urls: url, token, name: 'other', env: ledger.env })
   await until('the other has it', () => ledger.startsOf(run.id).length === 1)
-  const report = async () => {
+  const report = async (outcome: object) => {
     const response = await fetch(`${url}/v1/worker/results`, {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ items: [{ run: run.id, lease: old?.lease, outcome: 'ok', output: '"stale"' }] }),
+      body: JSON.stringify({ items: [{ run: run.id, lease: old?.lease, ...outcome }] }),
     })
     return [response.status, await response.json()]
   }
-  t.strictSame(await report(), [200, { items: [{ run: run.id, disp: 'stale_lease' }] }], 'while another runs it')
+  const outcomes = [{ outcome: 'ok', output: '"stale"' }, { outcome: 'error', error: { class: 'Stale', message: '' }, retryable: false }, { outcome: 'cancelled' }]
+  for (const outcome of outcomes) t.strictSame(await report(outcome), [200, { items: [{ run: run.id, disp: 'stale_lease' }] }], `while another runs it: ${outcome.outcome}`)
+  const held = [{ run: run.id, lease: old?.lease ?? '', state: 'running' as const }]
+  t.match((await ScriptedWorker.hello(t, url, token, { held, subs: [] })).welcome.verdicts, [{ run: run.id, verdict: 'lost' }], 'nor does a new socket get it back')
   t.match(await run.result({ timeout: '10s' }), { pid: other.pid })
-  t.strictSame(await report(), [200, { items: [{ run: run.id, disp: 'already_final' }] }], 'and when it is over')
-
-  // A new socket that claims the old lease.
-  const back = await ScriptedWorker.hello(t, url, token, { held: [{ run: run.id, lease: old?.lease ?? '', state: 'done' }] })
-  t.match(back.welcome.verdicts, [{ run: run.id, verdict: 'lost' }])
+  for (const outcome of outcomes) t.strictSame(await report(outcome), [200, { items: [{ run: run.id, disp: 'already_final' }] }], `and when it is over: ${outcome.outcome}`)
+  t.match((await ScriptedWorker.hello(t, url, token, { held })).welcome.verdicts, [{ run: run.id, verdict: 'lost' }])
   await allSucceededOnce(t, database, ledger)
 })
 
