@@ -49,19 +49,27 @@ const stubbornness: Record<string, Case> = {
   'a grandchild that ignores SIGTERM, and no end': ['grandchild_then_wait', [], timedOut],
 }
 
-t.test('every way in which Python code can end: the defined outcome is stored, the slot is free again, no process is left', async (t) => {
-  const { reproq, url, token } = await givenBroker(t)
-  const mark = `reproq-mark-${process.pid}-python`
-  const worker = await workerProcess(t, { urls: url, token, name: 'python', concurrency: 1, window: 1, tasks: 'python', env: { REPROQ_TEST_MARK: mark } })
-  for (const [name, [task, args, expected]] of Object.entries({ ...ends, ...outputs, ...noise, ...stubbornness })) {
-    t.match(await outcomeOf(reproq, `fault_tasks.${task}`, args), expected, name)
-    const free = await outcomeOf(reproq, 'fault_tasks.echo', [name])
-    t.match(free, { status: 'SUCCESSFUL', output: { args: [name] } }, `after "${name}" the slot is free`)
-    t.ok(free.ms < FREE_MS, `within ${free.ms} ms`)
-    if (SEES_PROCESSES) await until(`no process is left of "${name}"`, () => marked(mark).every((pid) => pid === worker.pid), 2_000)
-  }
-  t.test('and a process that was left would have been seen', { skip: SEES_PROCESSES ? false : 'this system has no /proc' }, async (t) => t.strictSame(marked(mark), [worker.pid]))
-})
+for (const [mode, keeps] of Object.entries({ 'one-shot': 0, loop: 1, zygote: 1 })) {
+  t.test(`every way in which Python code can end (${mode}): the defined outcome is stored, the slot is free again, no process is left`, async (t) => {
+    const { reproq, url, token } = await givenBroker(t)
+    const mark = `reproq-mark-${process.pid}-${mode}-`
+    const worker = await workerProcess(t, { urls: url, token, name: 'python', concurrency: 1, window: 1, tasks: { pythonMode: mode }, env: { REPROQ_TEST_MARK: mark } })
+    /** Processes of ours, but for the worker and what it keeps warm. */
+    const left = () => {
+      const others = marked(mark).filter((pid) => pid !== worker.pid)
+      const warm = others.filter((pid) => parentOf(pid) === worker.pid).slice(0, keeps)
+      return others.filter((pid) => !warm.includes(pid))
+    }
+    for (const [name, [task, args, expected]] of Object.entries({ ...ends, ...outputs, ...noise, ...stubbornness })) {
+      t.match(await outcomeOf(reproq, `fault_tasks.${task}`, args), expected, name)
+      const free = await outcomeOf(reproq, 'fault_tasks.echo', [name])
+      t.match(free, { status: 'SUCCESSFUL', output: { args: [name] } }, `after "${name}" the slot is free`)
+      t.ok(free.ms < FREE_MS, `within ${free.ms} ms`)
+      if (SEES_PROCESSES) await until(`no process is left of "${name}"`, () => left().length === 0, 3_000)
+    }
+    t.test('and a process that was left would have been seen', { skip: SEES_PROCESSES ? false : 'this system has no /proc' }, async (t) => t.ok(marked(mark).includes(worker.pid)))
+  })
+}
 
 const bytes = (text: string) => Buffer.from(text, 'latin1').toString('hex')
 const raw: Record<string, [hex: string, exitCode: number, outcome: Outcome]> = {
@@ -101,12 +109,17 @@ async function outcomeOf(reproq: Reproq, task: string, args: unknown[]) {
 
 /** Processes of this machine whose environment holds the mark: the worker, and all that it or its executors started. */
 function marked(mark: string): number[] {
-  return readdirSync('/proc').filter((name) => /^\d+$/.test(name) && environmentOf(name).includes(mark)).map(Number)
+  return readdirSync('/proc').filter((name) => /^\d+$/.test(name) && fileOf(name, 'environ').includes(mark)).map(Number)
 }
 
-function environmentOf(pid: string): string {
+function parentOf(pid: number): number | undefined {
+  const [, parent] = /^PPid:\s+(\d+)$/m.exec(fileOf(String(pid), 'status')) ?? []
+  return parent === undefined ? undefined : Number(parent)
+}
+
+function fileOf(pid: string, name: string): string {
   try {
-    return readFileSync(`/proc/${pid}/environ`, 'latin1')
+    return readFileSync(`/proc/${pid}/${name}`, 'latin1')
   } catch {
     return '' // It has ended, or is not ours to look at.
   }

@@ -18,7 +18,7 @@ export interface WorkerOptions {
   queues?: readonly string[]
   drainMs?: number
   /** `ledger`: the TypeScript tasks of ledger-tasks.ts. `python`: what lies beside the Python executor's tests. Or a program. */
-  tasks?: 'ledger' | 'python' | { executor: string }
+  tasks?: 'ledger' | 'python' | { pythonMode: string } | { executor: string }
   env?: Record<string, string>
 }
 
@@ -75,11 +75,16 @@ export async function workerProcess(t: Test, options: WorkerOptions): Promise<Wo
 
 function flagsOf({ urls, name, concurrency = 4, window, queues = ['default'], drainMs, tasks = 'ledger' }: WorkerOptions): string[] {
   const others = ['--allow-tasks', '*', '--env', 'REPROQ_TEST_*']
-  const code = tasks === 'ledger' ? ['--tasks', LEDGER_TASKS] : tasks === 'python' ? ['--python', 'python3', ...others] : ['--executor', tasks.executor, ...others]
+  const code = tasks === 'ledger' ? ['--tasks', LEDGER_TASKS] : [...programOf(tasks), ...others]
   return [
     ...['--url', [urls].flat().join(','), '--name', name, '--queues', queues.join(','), '--concurrency', String(concurrency), '--json'],
     ...(window === undefined ? [] : ['--window', String(window)]),
     ...(drainMs === undefined ? [] : ['--drain-ms', String(drainMs)]),
     ...code,
   ]
+}
+
+function programOf(tasks: Exclude<WorkerOptions['tasks'], 'ledger' | undefined>): string[] {
+  if (tasks === 'python') return ['--python', 'python3']
+  return 'executor' in tasks ? ['--executor', tasks.executor] : ['--python', 'python3', '--python-mode', tasks.pythonMode]
 }
