@@ -1,5 +1,6 @@
 import { fstatSync, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
+import type { Writable } from 'node:stream'
 
 /** Where results go: the descriptor a worker offers. */
 export class Channel {
@@ -20,10 +21,24 @@ export class Channel {
   }
 
   /** Resolves when everything has left this process. */
-  flushed(): Promise<void> {
-    const socket = this.#socket
-    return socket === undefined || socket.writableLength === 0 ? Promise.resolve() : new Promise((resolve) => socket.write('', () => resolve()))
+  async flushed(): Promise<void> {
+    if (this.#socket) await flushed(this.#socket)
   }
+}
+
+/** Resolves when what was printed has left this process, so that it is there before the answer is. */
+export async function printed(): Promise<void> {
+  await flushed(process.stdout)
+  await flushed(process.stderr)
+}
+
+/** A reader that is gone keeps nobody waiting. */
+function flushed(stream: Writable): Promise<void> | undefined {
+  if (stream.writableLength === 0 || stream.destroyed) return undefined
+  return new Promise((resolve) => {
+    stream.once('close', resolve)
+    stream.write('', () => resolve())
+  })
 }
 
 function writeAll(fd: number, bytes: Buffer): void {

@@ -46,7 +46,7 @@ export const printText = task('print_text', (text: string) => {
 })
 export const rawWrite = task('raw_write', (text: string) => void writeSync(1, text))
 export const flood = task('flood', (bytes: number) => {
-  for (const fd of [1, 2]) for (let i = 0; i < bytes; i += 1_000) writeSync(fd, 'e'.repeat(1_000))
+  for (const stream of [process.stdout, process.stderr]) for (let i = 0; i < bytes; i += 1_000) stream.write('e'.repeat(1_000))
 })
 export const big = task('big', (size: number) => 'x'.repeat(size))
 export const pid = task('pid', () => process.pid)

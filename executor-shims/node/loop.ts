@@ -2,7 +2,7 @@ import { Stop, type Assignment, type StopReason } from '../worker/src/executor.j
 import type { InProcessExecutor } from '../worker/src/in-process.js'
 import { Lines } from '../worker/src/lines.js'
 import { envelopeMembers } from './answer.js'
-import type { Channel } from './channel.js'
+import { printed, type Channel } from './channel.js'
 
 /** The payload and a checkpoint, each as JSON in a JSON string, stay well below. */
 const LINE_BYTES = 64 * 1_048_576
@@ -56,6 +56,7 @@ export class Loop {
     this.#running.set(id, stopping)
     const hadChildren = hasChildren()
     const settlement = await this.#executor.execute(assignmentOf(message), stopping.signal)
+    await printed()
     this.#running.delete(id)
     if (!hadChildren && hasChildren()) this.#say({ t: 'recycle', reason: 'a run left a process behind' })
     this.#channel.write(`{"t":"done","id":${JSON.stringify(id)},${envelopeMembers(settlement)}}`)

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { Stop } from '../worker/src/executor.js'
 import type { InProcessExecutor } from '../worker/src/in-process.js'
 import { envelopeMembers } from './answer.js'
-import type { Channel } from './channel.js'
+import { printed, type Channel } from './channel.js'
 import { assignmentOf } from './loop.js'
 
 export interface OneShotFlags {
@@ -17,6 +17,7 @@ export async function runOnce(executor: InProcessExecutor, channel: Channel, fla
   process.on('SIGTERM', () => stopping.abort(new Stop('cancelled')))
   const spec = readFileSync(flags['payload-file'] ?? process.stdin.fd, 'utf8')
   const settlement = await executor.execute(assignmentOf({ run: flags['result-id'] ?? '', task: taskOf(spec), attempt: Number(flags.attempt ?? 1), spec }), stopping.signal)
+  await printed()
   channel.write(`{${envelopeMembers(settlement)}}`)
   await channel.flushed()
   return settlement.outcome === 'ok' ? 0 : 1

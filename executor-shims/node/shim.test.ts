@@ -12,7 +12,7 @@ const command = [process.execPath, join(folder, 'shim.js'), join(folder, 'confor
 const never = new AbortController().signal
 
 t.test('a warm Node process runs tasks one after the other', async (t) => {
-  const { executor, log } = givenExecutor(t, (common) => new LoopExecutor({ ...common, command: [...command, '--loop'], processes: 1 }))
+  const { executor, log } = givenExecutor(t, (common) => new LoopExecutor({ ...common, command: [...command, '--loop'], processes: 1, maxLogBytes: 10_000_000 }))
   const run = (task: string, ...args: unknown[]) => executor.execute(assignment(`conformance.${task}`, args), never)
   t.same(await run('echo', { a: [1.5, 'é'] }), { outcome: 'ok', output: '{"a":[1.5,"é"]}' })
   t.same(await run('pid'), await run('pid'))
@@ -22,6 +22,9 @@ t.test('a warm Node process runs tasks one after the other', async (t) => {
   t.match(await run('unheard_of'), { outcome: 'error', error: { class: 'UnknownTask' } })
   await run('print_text', 'hello\n')
   t.match(log, { stdout: /hello/, stderr: /hello/ })
+  log.stdout = ''
+  await run('flood', 3_000_000)
+  t.equal(log.stdout.length, 3_000_000, 'all of it, before the run is over')
   t.match(await run('exit', 3), { outcome: 'crashed', exit: { code: 3 } })
   t.match(await run('echo', 1), { outcome: 'ok', output: '1' })
 })

@@ -63,7 +63,8 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--module", default="reproq_executor", metavar="MODULE", help="with --zygote: the executor to run in each process")
     parser.add_argument("--preload", action="append", default=[], metavar="MODULE", help="with --loop and --zygote: import this at the start")
     parser.add_argument("--try-preload", action="append", default=[], metavar="MODULE", help="with --zygote: import this at the start if it can be")
-    return parser.parse_args()
+    # What a later worker adds must not stop this one.
+    return parser.parse_known_args()[0]
 
 
 class _Parser(argparse.ArgumentParser):

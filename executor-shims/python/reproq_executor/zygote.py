@@ -184,6 +184,8 @@ class _Zygote:
                 pass
             self._reap()
         self._signal_children(signal.SIGKILL)
+        for pid in self._children:
+            os.waitpid(pid, 0)
 
     def _signal_children(self, number: int) -> None:
         for pid in self._children:

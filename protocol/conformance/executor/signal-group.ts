@@ -1,0 +1,7 @@
+export function signalGroup(group: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-group, signal)
+  } catch {
+    // Nobody is left to be signalled.
+  }
+}
