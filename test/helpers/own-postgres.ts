@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import pg from 'pg'
 import type { Test } from 'tap'
 import { startEmbedded } from '../../server/src/db/embedded.js'
@@ -34,7 +34,7 @@ export async function ownPostgres(t: Test): Promise<OwnPostgres> {
     await pool.end()
     proxy.close()
     await server.stop()
-    for (const path of [folder, dataDir]) rmSync(path, { recursive: true, force: true })
+    for (const path of [folder, dirname(dataDir)]) rmSync(path, { recursive: true, force: true })
   })
   await migrate({ url: url.href })
   return {
