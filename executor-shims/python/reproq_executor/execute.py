@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Optional, Union
 
-from . import context, envelope
+from . import context, django_project, envelope
 from .errors import PayloadError, Terminated
 from .resolve import resolve
 
@@ -62,6 +62,7 @@ def _success(read_payload: Callable[[], Union[bytes, str]], order: Order) -> str
     spec = _parse(read_payload())
     args, kwargs = _arguments(spec)
     _describe(run, spec, order)
+    django_project.set_up()
     task = resolve(run.task)
     if spec.get("takes_context") is True:
         args = [run, *args]

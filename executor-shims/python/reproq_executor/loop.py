@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any, Callable, Optional
 
-from . import stopping
+from . import django_project, stopping
 from .channel import Channel, open_channel, take_stdin
 from .execute import Order, execute
 from .requests import Requests
@@ -23,6 +23,7 @@ def main(preload: list[str]) -> int:
     if not channel.carries_messages:
         sys.stderr.write("reproq_executor --loop is started by a Reproq worker, which offers a channel in REPROQ_RESULT_FD\n")
         return 2
+    django_project.set_up()
     for name in preload:
         importlib.import_module(name)
     _Loop(requests, channel).serve()
@@ -59,6 +60,7 @@ class _Loop:
         self._channel.write('{"t":"done","id":' + label + "," + answer[1:])
         # Only a stop comes as SIGTERM, and after that the worker wants this process to end.
         stopping.die_of_sigterm()
+        django_project.between_runs()
         if os.getcwd() != self._home:
             os.chdir(self._home)
 

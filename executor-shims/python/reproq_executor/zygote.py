@@ -16,7 +16,7 @@ import traceback
 from types import FrameType
 from typing import Any, Optional
 
-from . import stopping
+from . import django_project, stopping
 from .channel import Channel, open_channel, take_stdin
 from .program import Program
 from .requests import Requests
@@ -44,28 +44,15 @@ def main(module: str, preload: list[str], try_preload: list[str]) -> int:
 
 
 def _import_everything(required: list[str], optional: list[str]) -> None:
-    optional = _set_up_django() + optional
+    optional = django_project.set_up() + optional
     for name in required:
         importlib.import_module(name)
     for name in optional:
         _try_import(name)
-    _close_django_connections()
+    django_project.close_connections()
     if threading.active_count() > 1:
         names = ", ".join(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
         sys.stderr.write(f"reproq_executor --zygote: an import has started threads ({names}); they do not exist in forked processes\n")
-
-
-def _set_up_django() -> list[str]:
-    """Returns where the apps of a Django project keep their tasks."""
-    if not os.environ.get("DJANGO_SETTINGS_MODULE"):
-        return []
-    try:
-        import django  # type: ignore[import-not-found,unused-ignore]
-        from django.apps import apps  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        return []
-    django.setup()
-    return [f"{app.name}.tasks" for app in apps.get_app_configs()]
 
 
 def _try_import(name: str) -> None:
@@ -77,13 +64,6 @@ def _try_import(name: str) -> None:
             traceback.print_exc()
     except Exception:
         traceback.print_exc()
-
-
-def _close_django_connections() -> None:
-    """A connection that two processes share is a broken connection."""
-    database = sys.modules.get("django.db")
-    if database is not None:
-        database.connections.close_all()
 
 
 class _Zygote:

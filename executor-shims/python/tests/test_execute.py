@@ -1,10 +1,12 @@
 """What needs no process: run with ``python -m unittest discover -s tests`` in the folder above."""
 
 import json
+import os
 import sys
 import types
 import unittest
 from decimal import Decimal
+from unittest import mock
 
 from reproq_executor import NonRetryableError, RetryAfter, checkpoint, current, progress, task
 from reproq_executor.execute import Order, execute
@@ -80,6 +82,32 @@ class Execute(unittest.TestCase):
 
         self.assertEqual(_run(work)["exception_class"], "reproq_executor.Terminated")
         self.assertEqual(seen, [True])
+
+    def test_a_django_project_is_loaded_once_before_its_tasks_and_looked_after_between_them(self):
+        from reproq_executor import django_project
+
+        calls = []
+        apps = types.SimpleNamespace(ready=False, get_app_configs=lambda: [types.SimpleNamespace(name="shop")])
+
+        def setup():
+            calls.append("setup")
+            apps.ready = True
+
+        database = types.ModuleType("django.db")
+        database.reset_queries = lambda: calls.append("reset")
+        database.close_old_connections = lambda: calls.append("look")
+        database.connections = types.SimpleNamespace(close_all=lambda: calls.append("close"))
+        modules = {"django": types.ModuleType("django"), "django.apps": types.ModuleType("django.apps"), "django.db": database}
+        modules["django"].setup = setup
+        modules["django.apps"].apps = apps
+        with mock.patch.dict(sys.modules, modules):
+            self.assertEqual(_run(lambda: list(calls))["return"], [], "not without its settings")
+            with mock.patch.dict(os.environ, {"DJANGO_SETTINGS_MODULE": "shop.settings"}):
+                self.assertEqual([_run(lambda: list(calls))["return"] for _ in range(2)], [["setup"], ["setup"]])
+                self.assertEqual(django_project.set_up(), ["shop.tasks"])
+                django_project.between_runs()
+                django_project.close_connections()
+        self.assertEqual(calls, ["setup", "reset", "look", "close"])
 
     def test_current_outside_a_run_says_so(self):
         import contextvars
