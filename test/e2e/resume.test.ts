@@ -165,7 +165,7 @@ t.test('a new lease of a run that never arrived is found behind an old one the w
   t.match(await receive(back, 1), [{ run: old.run, attempt: 2 }])
 })
 
-t.test('the leases of a dropped worker stay until reconnect_ms is over, and then go on counted if it had accepted them', async (t) => {
+t.test('the leases of a dropped worker stay until reconnect_ms is over, and then go on, counted: also what it had not accepted may have started', async (t) => {
   const own = await testBroker(t, { heartbeatMs: 60_000, leaseMs: 600_000, reconnectMs: 1_000, reapMs: 50 })
   const { worker, items } = await workerWith(t, own, 1, { instance: 'lost' })
   const [accepted] = items as [Item]
@@ -177,9 +177,9 @@ t.test('the leases of a dropped worker stay until reconnect_ms is over, and then
   const again = await receive(other, 2)
   t.ok(performance.now() - dropped > 900, 'not before')
   t.match(again.find(({ run }) => run === accepted.run), { attempt: 2 })
-  t.match(again.find(({ run }) => run === unaccepted.run), { attempt: 1 })
+  t.match(again.find(({ run }) => run === unaccepted.run), { attempt: 2 })
   t.match((await rowOf(own.database.pool, accepted.run)).errors_json, [{ kind: 'lease_expiry', attempt: 1, worker_id: 'scripted#lost' }])
-  t.strictSame((await rowOf(own.database.pool, unaccepted.run)).errors_json, [])
+  t.match((await rowOf(own.database.pool, unaccepted.run)).errors_json, [{ kind: 'lease_expiry', attempt: 1 }])
   t.strictSame(await misplaced(own.database.pool), [])
 })
 

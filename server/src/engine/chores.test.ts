@@ -20,8 +20,6 @@ function choresOf(db: ChoreContext['pool'], held: Leased[], sessionIds: string[]
     holdings: {
       sessionIds: () => sessionIds,
       runs: () => held.map(({ run }) => run),
-      unaccepted: () => [],
-      ended: () => {},
       find: (run) =>
         held.some((lease) => lease.run === run)
           ? {

@@ -4,7 +4,7 @@ import type { Listen } from '../db/listen.js'
 import type { Pool } from '../db/pool.js'
 import type { Events } from '../events.js'
 import { extendLeases, overdue } from '../runs/watch.js'
-import { reap, stray, type Unaccepted } from '../sessions/sessions.js'
+import { reap, stray } from '../sessions/sessions.js'
 import type { Dispatch } from './dispatch.js'
 import type { Chore } from './loop.js'
 import type { Promoter } from './promoter.js'
@@ -26,10 +26,6 @@ export interface Holdings {
   sessionIds(): string[]
   runs(): string[]
   find(run: string): HeldRun | undefined
-  /** What links that dropped had sent and their workers had not accepted. */
-  unaccepted(): Unaccepted[]
-  /** These sessions are over. */
-  ended(sessionIds: ReadonlySet<string>): void
 }
 
 export interface ChoreContext {
@@ -71,15 +67,14 @@ async function look({ dispatch, promoter, listen }: ChoreContext): Promise<void>
  * Ends expired sessions. Amnesty: an expiry counts only if the worker could have renewed in time, so a broker reaps only
  * after it has itself reached the database without a break for as long as a worker may take to come back.
  */
-export async function reapExpired({ pool, config, events, holdings }: Pick<ChoreContext, 'pool' | 'config' | 'events'> & { holdings: Pick<Holdings, 'unaccepted' | 'ended'> }): Promise<void> {
+export async function reapExpired({ pool, config, events }: Pick<ChoreContext, 'pool' | 'config' | 'events'>): Promise<void> {
   if (pool.healthyMs < config.reconnectMs) return
-  const rows = await reap(pool, holdings.unaccepted())
+  const rows = await reap(pool)
   for (const { workerId, run, status, queue, task, attempt } of rows) {
     if (run === null || status === null || queue === null) continue
     events.emit('run.settled', { runId: run, queue, task: task ?? '', status, attempt: attempt ?? 0, workerId: workerId ?? undefined, cause: 'lease_expiry', delayMs: 0, wallMs: undefined })
   }
   const lost = new Map(rows.flatMap(({ sessionId, workerId }) => (sessionId && workerId ? [[sessionId, workerId] as const] : [])))
-  holdings.ended(new Set(lost.keys()))
   for (const [sessionId, workerId] of lost) events.emit('session.lost', { sessionId, workerId })
 }
 

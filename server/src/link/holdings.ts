@@ -8,8 +8,6 @@ export function holdingsOf({ links, settle, dispatch }: LinkContext): Holdings {
   return {
     sessionIds: () => links.open().map((link) => link.sessionId),
     runs: () => links.open().flatMap((link) => link.ledger.entries().map((entry) => entry.run)),
-    unaccepted: () => links.unaccepted(),
-    ended: (sessionIds) => links.forget(sessionIds),
     find: (run) => {
       const held = links.holding(run)
       if (!held) return undefined

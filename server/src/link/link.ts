@@ -104,8 +104,7 @@ export class Link implements Taker {
     if (this.#session) this.context.dispatch.unregister(this)
     this.context.events.emit('link.closed', { workerId: this.#session?.workerId, code: String(code) })
     if (!this.#session || left === 'leaving') return
-    const { db, config, links, sessions, log } = this.context
-    links.dropped(this.#session, this.ledger.entries().filter((entry) => entry.state === 'sent'))
+    const { db, config, sessions, log } = this.context
     // The session's own expiry covers what could not be written now.
     await sessions.shorten(db, this.#session, config.reconnectMs).catch((error: unknown) => log.warn({ err: error, workerId: this.workerId }, 'a dropped worker could not be recorded'))
   }

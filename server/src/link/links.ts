@@ -1,17 +1,11 @@
-import type { Session, Unaccepted } from '../sessions/sessions.js'
 import type { Entry } from './ledger.js'
 import type { Link } from './link.js'
-
-const DROPPED_LIMIT = 10_000
 
 /** The open links of this broker, by session. */
 export class Links {
   readonly #bySession = new Map<string, Link>()
   /** Every link, also those that have not said hello. */
   readonly #all = new Set<Link>()
-
-  /** What dropped links had sent and nobody accepted: newest last. Beyond the limit the oldest count as accepted. */
-  #unaccepted: Unaccepted[] = []
 
   get size(): number {
     return this.#all.size
@@ -28,20 +22,6 @@ export class Links {
   remove(link: Link): void {
     this.#all.delete(link)
     if (link.hasSession && this.#bySession.get(link.sessionId) === link) this.#bySession.delete(link.sessionId)
-  }
-
-  /** A link has dropped, and its worker may return: these runs it was sent and has not accepted. */
-  dropped({ sessionId, conn }: Session, entries: Entry[]): void {
-    this.#unaccepted = [...this.#unaccepted, ...entries.map(({ run, lease }) => ({ sessionId, conn, run, lease }))].slice(-DROPPED_LIMIT)
-  }
-
-  unaccepted(): Unaccepted[] {
-    return this.#unaccepted
-  }
-
-  /** These sessions are over. */
-  forget(sessionIds: ReadonlySet<string>): void {
-    this.#unaccepted = this.#unaccepted.filter(({ sessionId }) => !sessionIds.has(sessionId))
   }
 
   ofSession(sessionId: string): Link | undefined {

@@ -1,9 +1,8 @@
 -- Expired sessions end, and what they held goes to READY at once, or to FAILED after its last attempt, or to CANCELLED if somebody asked.
+-- Every attempt stays counted, also of a run the worker never said it had: it may have started, and its word got lost.
 -- Leases of sessions that no longer exist are treated alike. Returns one row per run, and per session without runs (run null).
--- Runs $3 (bigint[]) under leases $4 (uuid[]) were never accepted on the last connection $2 (int[]) of sessions $1 (bigint[]): they go
--- back uncounted. If the session was resumed since, the worker did have them, and they count.
 WITH dead AS MATERIALIZED (
-  SELECT session_id, worker_id, conn FROM reproq_sessions WHERE expires_at < now() ORDER BY session_id LIMIT 100 FOR UPDATE SKIP LOCKED
+  SELECT session_id, worker_id FROM reproq_sessions WHERE expires_at < now() ORDER BY session_id LIMIT 100 FOR UPDATE SKIP LOCKED
 ), ended AS (
   DELETE FROM reproq_sessions s USING dead d WHERE s.session_id = d.session_id
 ), worker AS (
@@ -16,24 +15,18 @@ WITH dead AS MATERIALIZED (
    WHERE l.session_id IN (SELECT session_id FROM dead)
       OR NOT EXISTS (SELECT FROM reproq_sessions s WHERE s.session_id = l.session_id)
   RETURNING l.result_id, l.session_id
-), untouched AS (
-  SELECT u.result_id, u.lease_id FROM unnest($1::bigint[], $2::int[], $3::bigint[], $4::uuid[]) AS u (session_id, conn, result_id, lease_id)
-    JOIN dead d ON d.session_id = u.session_id AND d.conn = u.conn
 ), verdict AS (
-  SELECT t.result_id, lost.session_id, u.result_id IS NULL AS counted,
-         CASE WHEN t.cancel_requested THEN 'CANCELLED' WHEN u.result_id IS NOT NULL OR t.attempts < t.max_attempts THEN 'READY' ELSE 'FAILED' END AS status
-    FROM lost JOIN task_runs t USING (result_id) LEFT JOIN untouched u ON u.result_id = t.result_id AND u.lease_id = t.reproq_lease_id
+  SELECT t.result_id, lost.session_id,
+         CASE WHEN t.cancel_requested THEN 'CANCELLED' WHEN t.attempts < t.max_attempts THEN 'READY' ELSE 'FAILED' END AS status
+    FROM lost JOIN task_runs t USING (result_id)
 ), settled AS (
   UPDATE task_runs t
      SET status = v.status,
          finished_at = CASE WHEN v.status <> 'READY' THEN now() END,
          failed_at = CASE WHEN v.status = 'FAILED' THEN now() END,
          last_error = CASE WHEN v.status = 'FAILED' THEN 'lease_expiry: Worker heartbeat lost or process crashed' END,
-         errors_json = CASE WHEN v.counted THEN t.errors_json || jsonb_build_object('kind', 'lease_expiry', 'message', 'Worker heartbeat lost or process crashed',
-                                                                                    'attempt', t.attempts, 'worker_id', t.leased_by, 'at', now())
-                            ELSE t.errors_json END,
-         attempts = CASE WHEN v.counted THEN t.attempts ELSE greatest(t.attempts - 1, 0) END,
-         worker_ids = CASE WHEN v.counted THEN t.worker_ids ELSE t.worker_ids - -1 END,
+         errors_json = t.errors_json || jsonb_build_object('kind', 'lease_expiry', 'message', 'Worker heartbeat lost or process crashed',
+                                                           'attempt', t.attempts, 'worker_id', t.leased_by, 'at', now()),
          -- The lease settled nothing: whoever comes back with it is told that it is lost, not that its result was stored.
          reproq_lease_id = NULL, run_after = NULL, leased_until = NULL, leased_by = NULL, updated_at = now()
     FROM verdict v

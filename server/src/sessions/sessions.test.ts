@@ -103,27 +103,6 @@ t.test('after the last attempt an expired lease fails the run, and a cancel ends
   t.strictSame(await misplaced(given.others), [])
 })
 
-t.test('what was never accepted goes back uncounted, unless its worker was there again since', async (t) => {
-  const given = await givenDatabase(t)
-  const { db, others } = given
-  const session = await givenSession(db, 'dead')
-  const [untouched, wished, accepted, other] = [await givenLeased(db, session, { maxAttempts: 1 }), await givenLeased(db, session), await givenLeased(db, session), await givenLeased(db, session)]
-  await cancel(db, [wished.run])
-  await expire(given, 'dead')
-  const { sessionId, conn } = session
-  const unaccepted = [
-    ...[untouched, wished].map(({ run, lease }) => ({ sessionId, conn, run, lease })),
-    { sessionId, conn: conn - 1, run: accepted.run, lease: accepted.lease },
-    { sessionId, conn, run: other.run, lease: untouched.lease },
-  ]
-  t.equal((await reap(db, unaccepted)).length, 4)
-  t.match(await rowOf(others, untouched.run), { status: 'READY', attempts: 0, worker_ids: [], errors_json: [], leased_by: null, last_error: null })
-  t.match(await rowOf(others, wished.run), { status: 'CANCELLED', attempts: 0, errors_json: [], finished_at: Date })
-  t.match(await rowOf(others, accepted.run), { status: 'READY', attempts: 1, errors_json: [{ kind: 'lease_expiry' }] }, 'it was on an older connection: the worker has had it since')
-  t.match(await rowOf(others, other.run), { status: 'READY', attempts: 1, errors_json: [{ kind: 'lease_expiry' }] }, 'it was another lease')
-  t.strictSame(await misplaced(others), [])
-})
-
 t.test('leases of a session that is gone are settled too', async (t) => {
   const given = await givenDatabase(t)
   const session = await givenSession(given.db, 'w')
@@ -159,7 +138,7 @@ t.test('amnesty: a broker that has not reached the database for long enough does
   events.on('run.settled', (event) => seen.push(event))
   events.on('session.lost', (event) => seen.push(event))
   const reapWhenHealthyFor = (healthyMs: number) =>
-    reapExpired({ config: loadConfig({ reconnectMs: 15_000 }, {}), events, holdings: { unaccepted: () => [], ended() {} }, pool: { healthyMs, query: given.db.query.bind(given.db) } as unknown as typeof given.db })
+    reapExpired({ config: loadConfig({ reconnectMs: 15_000 }, {}), events, pool: { healthyMs, query: given.db.query.bind(given.db) } as unknown as typeof given.db })
 
   await reapWhenHealthyFor(0)
   await reapWhenHealthyFor(14_999)

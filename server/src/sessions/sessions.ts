@@ -88,17 +88,11 @@ interface Reaped {
   task: string | null
   attempt: number | null
 }
-/** A lease that was on its way to a worker when its connection dropped, and that the worker has not accepted. */
-export interface Unaccepted extends Pick<Session, 'sessionId' | 'conn'> {
-  run: string
-  lease: string
-}
-const reapSql = statement<[string[], number[], string[], string[]], Reaped>(import.meta.url, 'reap.sql')
+const reapSql = statement<[], Reaped>(import.meta.url, 'reap.sql')
 
-/** Ends expired sessions and settles what they held. What is known to be unaccepted costs no attempt. */
-export function reap(db: Db, unaccepted: readonly Unaccepted[] = []): Promise<Reaped[]> {
-  const column = <Key extends keyof Unaccepted>(key: Key) => unaccepted.map((item) => item[key])
-  return db.query(reapSql, [column('sessionId'), column('conn'), column('run'), column('lease')])
+/** Ends expired sessions and settles what they held. */
+export function reap(db: Db): Promise<Reaped[]> {
+  return db.query(reapSql, [])
 }
 
 function digest(key: string): Buffer {
