@@ -94,7 +94,7 @@ export class Link implements Taker {
 
   /**
    * The socket is gone, for whatever reason: what it held waits for the worker to return. Also what it has not accepted,
-   * for it may have started and its word got lost; when the worker does not return, that goes back uncounted.
+   * for it may have started and its word got lost.
    */
   async closed(code: number): Promise<void> {
     if (this.#phase === 'closed') return
