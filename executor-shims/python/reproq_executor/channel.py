@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+from threading import Lock
 from types import FrameType
 from typing import Optional
 
@@ -23,14 +24,17 @@ class Channel:
         self._fd = fd
         # Where the envelope goes to stdout, a line before it would be taken for it.
         self.carries_messages = carries_messages
+        self._writing = Lock()
 
     def write(self, line: str) -> None:
         rest = memoryview((line + "\n").encode("ascii"))
-        try:
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
-        except BrokenPipeError:
-            pass  # The worker is gone; nobody is left to tell.
+        # Threads of a task may have something to tell while it ends.
+        with self._writing:
+            try:
+                while rest:
+                    rest = rest[os.write(self._fd, rest) :]
+            except BrokenPipeError:
+                pass  # The worker is gone; nobody is left to tell.
 
     def finish(self, line: str) -> None:
         """The last line: after it nobody needs to be told that the worker is gone."""

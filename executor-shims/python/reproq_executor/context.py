@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import get_ident, main_thread
 from typing import Any, Optional
 
 from .errors import Terminated
@@ -63,6 +64,9 @@ class Run:
     @contextmanager
     def uninterrupted(self) -> Iterator[None]:
         """A stop waits for the end of this block: ``with current().uninterrupted(): charge(); save()``."""
+        if get_ident() != main_thread().ident:
+            yield  # Stops are raised in the main thread alone.
+            return
         self._shields += 1
         try:
             yield

@@ -162,6 +162,12 @@ def crash_in_teardown():
     return "done before the crash"
 
 
+def when_it_ends(path):
+    import atexit
+
+    atexit.register(lambda: open(path, "w").close())
+
+
 # Results that are hard to carry
 
 
@@ -273,6 +279,21 @@ def child_then_wait():
     subprocess.Popen(["sleep", "600"])
     print("waiting", flush=True)
     time.sleep(600)
+
+
+def progress_in_a_thread():
+    """A thread tells something all the time while the run waits."""
+    import contextvars
+    import threading
+
+    context = contextvars.copy_context()
+
+    def tell():
+        while True:
+            progress(1)
+
+    threading.Thread(target=context.run, args=(tell,), daemon=True).start()
+    wait()
 
 
 def uninterrupted():

@@ -2,18 +2,30 @@ import type { Launch, Launched } from './launch.js'
 import type { Ending, Exit } from './process-group.js'
 import { ProcessSignals } from './process-signals.js'
 
+/** What a zygote that was asked for a process has to do with it. */
+export interface Order {
+  /** Resolves when all of its output has come. */
+  closed: Promise<void>
+  release: () => void
+  /** The zygote does not answer. */
+  stuck: () => void
+}
+
+/** How long a zygote may take to answer when a run is to be killed at once. */
+const STUCK_MS = 1_000
+
 /** A process of one run that a zygote has forked, or is about to. */
 export class ForkedProcess implements Launched {
   readonly launch: Launch
   readonly ended: Promise<Ending>
   readonly #signals = new ProcessSignals()
   #end: (ending: Ending) => void = () => {}
-  #closed: Promise<void> = new Promise(() => {})
-  #release: () => void = () => {}
   #pid: number | undefined
   /** What it is owed as soon as it exists. */
   #due: { kill: true } | { graceMs: number } | undefined
-  #isOrdered = false
+  /** Set once a zygote has been asked for it; from then on there may be a process. */
+  #order: Order | undefined
+  #stuckTimer: NodeJS.Timeout | undefined
 
   constructor(launch: Launch) {
     this.launch = launch
@@ -23,17 +35,16 @@ export class ForkedProcess implements Launched {
   }
 
   get closed(): Promise<void> {
-    return this.#closed
+    return this.#order?.closed ?? new Promise(() => {})
   }
 
-  /** A zygote has been asked for it; from now on there may be a process. */
-  ordered({ closed, release }: { closed: Promise<void>; release: () => void }): void {
-    this.#isOrdered = true
-    this.#closed = closed
-    this.#release = release
+  /** A zygote has been asked for it. */
+  ordered(order: Order): void {
+    this.#order = order
   }
 
   forked(pid: number): void {
+    clearTimeout(this.#stuckTimer)
     this.#pid = pid
     this.#signals.started(pid)
     if (this.#due === undefined) return
@@ -43,6 +54,7 @@ export class ForkedProcess implements Launched {
 
   /** `left`: others are still in its group. */
   exited(exit: Exit, left: boolean): void {
+    clearTimeout(this.#stuckTimer)
     if (!left) this.#signals.emptied()
     this.#end({ exit })
   }
@@ -52,14 +64,12 @@ export class ForkedProcess implements Launched {
   }
 
   terminate(graceMs: number): void {
-    if (!this.#isOrdered) this.failed(new Error('It was stopped before there was a process'))
-    else if (this.#pid === undefined) this.#due ??= { graceMs }
+    if (this.#pid === undefined) this.#owe({ graceMs }, graceMs)
     else this.#signals.terminate(graceMs)
   }
 
   kill(): void {
-    if (!this.#isOrdered) this.failed(new Error('It was stopped before there was a process'))
-    else if (this.#pid === undefined) this.#due = { kill: true }
+    if (this.#pid === undefined) this.#owe({ kill: true }, STUCK_MS)
     else this.#signals.kill()
   }
 
@@ -68,6 +78,13 @@ export class ForkedProcess implements Launched {
   }
 
   release(): void {
-    this.#release()
+    this.#order?.release()
+  }
+
+  /** There is no process yet. A zygote that does not come up with one, nor with an answer, will not do so any more. */
+  #owe(due: { kill: true } | { graceMs: number }, patienceMs: number): void {
+    if (!this.#order) return this.failed(new Error('It was stopped before there was a process'))
+    if (this.#due === undefined || 'kill' in due) this.#due = due
+    this.#stuckTimer ??= setTimeout(this.#order.stuck, patienceMs)
   }
 }

@@ -1,4 +1,6 @@
 import t from 'tap'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { Stop } from './executor.js'
 import { livingMembers } from './group-members.js'
 import { givenLoop, givenRaw } from './loop.test.given.js'
@@ -17,7 +19,7 @@ async function begin({ run, said }: Given<LoopExecutor>, task: string, graceMs =
 }
 
 t.test('code that is told to stop can clean up, and the next run finds a fresh process', withoutPython, async (t) => {
-  for (const task of ['wait', 'wait_async']) {
+  for (const task of ['wait', 'wait_async', 'progress_in_a_thread']) {
     const it = givenLoop(t)
     const { settlement, stop } = await begin(it, task)
     stop(new Stop('timeout'))
@@ -88,6 +90,14 @@ t.test('the end of the executor ends what runs and what waits', withoutPython, a
   await it.executor.stop()
   t.match(await settlement, { outcome: 'cancelled', error: { message: /shut down/ } })
   t.match(await waiting, { outcome: 'cancelled', error: { message: /shut down/ } })
+})
+
+t.test('an idle process ends softly, with its exit handlers', withoutPython, async (t) => {
+  const file = join(t.testdir(), 'ended')
+  const it = givenLoop(t)
+  await it.run('when_it_ends', [file])
+  await it.executor.stop()
+  t.ok(existsSync(file))
 })
 
 t.test('a worn process that does not end by itself is killed', withoutPython, async (t) => {

@@ -70,7 +70,8 @@ export class Pool {
     clearTimeout(this.#retry)
     for (const waiter of this.#waiting) waiter.reject(new Stop('shutdown'))
     this.#waiting.clear()
-    for (const process of this.#all) process.abandon(new Stop('shutdown', true))
+    // Idle ones have exit handlers to run.
+    for (const process of this.#all) process.isIdle ? void process.end() : process.abandon(new Stop('shutdown', true))
     await Promise.all([...this.#all].map(({ gone }) => gone))
   }
 

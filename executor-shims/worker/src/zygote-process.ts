@@ -60,7 +60,7 @@ export class ZygoteProcess {
     const id = String(++this.#given)
     const { args, stdin, env, outlets } = process.launch
     this.#forks.set(id, process)
-    process.ordered(this.#sockets.expect(id, outlets))
+    process.ordered({ ...this.#sockets.expect(id, outlets), stuck: () => this.kill() })
     this.#send(`${JSON.stringify({ t: 'fork', id, args, stdin, env })}\n`)
     // Behind `ended`, so that nobody has to think of it.
     void process.ended.then(() => this.#left(id))

@@ -118,6 +118,17 @@ t.test('the death of the zygote crashes what runs, once each, kills it, and the 
   t.not((await it.run('parent_id')).output, String(parent))
 })
 
+t.test('a zygote that no longer answers is killed when a run cannot be stopped otherwise', { ...withoutPython, ...linux }, async (t) => {
+  const it = givenZygote(t)
+  const parent = JSON.parse((await it.run('parent_id')).output ?? '0') as number
+  process.kill(parent, 'SIGSTOP')
+  const control = new AbortController()
+  const settlement = it.run('add', [1, 1], control.signal, { cancel_grace_ms: 100 })
+  setImmediate(() => setImmediate(() => control.abort(new Stop('timeout'))))
+  t.match(await settlement, { outcome: 'timeout' })
+  t.same(await it.run('add', [1, 1]), { outcome: 'ok', output: '2' }, 'there is a new one')
+})
+
 t.test('a zygote that does not start costs one run each time, and is not tried again at once', withoutPython, async (t) => {
   const file = join(t.testdir(), 'sometimes.py')
   writeFileSync(file, 'import os\nos.remove(__file__)\nraise SystemExit("not today")\n')

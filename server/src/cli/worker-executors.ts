@@ -25,12 +25,21 @@ export type Output = (assignment: Assignment, stream: 'stdout' | 'stderr', text:
 
 const USUAL_FILE = 'reproq.executors.json'
 
-/** The executors that the flags ask for, and a word for people about each. Throws InvalidOption or TaskModuleError. */
-export async function executorsOf(flags: ExecutorFlags, output: Output): Promise<{ executors: Executor[]; described: string[] }> {
+export interface Found {
+  executors: Executor[]
+  /** A line for people about each. */
+  described: string[]
+  /** Where their code is, as far as it can be loaded anew. */
+  folders: string[]
+}
+
+/** The executors that the flags ask for. Throws InvalidOption or TaskModuleError. */
+export async function executorsOf(flags: ExecutorFlags, output: Output): Promise<Found> {
   const surroundings: Surroundings = { onLog: output, onOutput: (text) => process.stderr.write(text), concurrency: flags.concurrency }
-  const found = [...(await inProcess(flags)), ...entriesOf(flags).map((entry) => executorOf(entry, surroundings))]
+  const entries = entriesOf(flags)
+  const found = [...(await inProcess(flags)), ...entries.map((entry) => executorOf(entry, surroundings))]
   if (found.length === 0) throw new InvalidOption('This worker has nothing to run', "add --tasks 'tasks/*.ts', --python, --executors, or --executor <command>")
-  return { executors: found.map(({ executor }) => executor), described: found.map(({ description }) => description) }
+  return { executors: found.map(({ executor }) => executor), described: found.map(({ description }) => description), folders: [...new Set(entries.map(({ cwd }) => cwd))] }
 }
 
 async function inProcess({ tasks }: ExecutorFlags): Promise<Described[]> {

@@ -43,7 +43,7 @@ export function registerWorker(program: Command): void {
     .option('--executor <command>', 'run tasks with this program (CONTRACT.md), such as "node run.js"')
     .addOption(new Option('--executor-mode <mode>', 'which contract that program keeps (default: one-shot)').choices(PYTHON_MODES))
     .addOption(new Option('--payload-mode <mode>', 'how an executor is given the payload, unless it loops (default: stdin)').choices(['stdin', 'file']))
-    .option('--watch', 'for development: when code in this folder changes, the next run uses it')
+    .option('--watch', 'for development: when code in the folder of an executor changes, its next run uses it')
     .addOption(new Option('--allow-tasks <prefixes>', 'what executors may run: prefixes separated by commas, * for all (default: tasks., myapp.tasks.)').env('REPROQ_ALLOW_TASKS').argParser(collectCommas))
     .addOption(new Option('--env <name>', 'a variable executors get to see; repeat it for more').argParser(collect))
     .addOption(new Option('--name <name>', 'what this worker is called (default: host name and process id)').env('REPROQ_WORKER_NAME'))
@@ -60,7 +60,7 @@ async function work(flags: WorkerFlags): Promise<void> {
   const dev = readDevState()
   const urls = flags.url ?? (dev ? [dev.url] : undefined)
   const token = flags.token ?? dev?.token
-  const { executors, described } = await executorsOf(flags, lines.output)
+  const { executors, described, folders } = await executorsOf(flags, lines.output)
   const worker = new Worker({
     ...(urls && { urls }),
     ...(token !== undefined && { token }),
@@ -74,7 +74,7 @@ async function work(flags: WorkerFlags): Promise<void> {
     log: lines.log,
   })
   lines.follow(worker)
-  if (flags.watch) watchCode(process.cwd(), () => executors.forEach((executor) => executor.reload?.()))
+  if (flags.watch) for (const folder of folders) watchCode(folder, () => executors.forEach((executor) => executor.reload?.()))
   stopOnSignals(worker, lines)
   await run(worker, () => lines.banner({ name: worker.name, queues: flags.queues, concurrency: flags.concurrency, executors: described }))
 }
