@@ -33,7 +33,7 @@ export interface Task<Input = unknown, Output = unknown> extends TaskReference<I
   readonly '~reproq': 'task'
   /** `file:line` of the definition where the runtime can tell it. */
   readonly definedAt: string | undefined
-  /** Runs the handler once. Throws InvalidInput, InvalidOutput, or whatever the handler throws. */
+  /** Runs the handler once, with `context` made for this attempt alone. Throws InvalidInput, InvalidOutput, or whatever the handler throws. */
   perform(context: TaskContext): Promise<unknown>
 }
 
@@ -82,8 +82,9 @@ export function defineTask<Parsed = void, Returned = unknown, Input = Parsed, Re
       return { args: value === undefined ? [] : [value] }
     },
     async perform(context) {
-      const parsed = input ? await validate(input, context.input, (issues) => new InvalidInput(name, issues)) : (context.input as Parsed)
-      const returned = await definition.run({ ...context, input: parsed })
+      // Into the object itself, which is of this attempt alone: a copy would read every field, and `signal` is made when read.
+      if (input) Object.assign(context, { input: await validate(input, context.input, (issues) => new InvalidInput(name, issues)) })
+      const returned = await definition.run(context as TaskContext<Parsed>)
       return output ? validate(output, returned, (issues) => new InvalidOutput(name, issues)) : returned
     },
   }

@@ -1,4 +1,5 @@
 import type { LeasedRun, Outcome, RunError } from '../../../protocol/src/index.js'
+import type { StopSignal } from './stop-signal.js'
 
 /** One attempt to execute: a leased run as the broker sent it. `spec` is the text of Reproq's spec_json. */
 export type Assignment = Omit<LeasedRun, 'l'> & {
@@ -18,10 +19,10 @@ export interface Settlement {
   exit?: { code?: number; signal?: string }
 }
 
-/** Why running code is told to stop; the `reason` of the AbortSignal an executor is given. */
+/** Why running code is told to stop; the `reason` of the signal an executor is given. */
 export type StopReason = 'cancelled' | 'timeout' | 'shutdown' | 'lost_lease'
 
-/** Reason object of the AbortSignal. `hard`: no grace, kill now. */
+/** Reason object of that signal. `hard`: no grace, kill now. */
 export class Stop extends Error {
   readonly reason: StopReason
   readonly hard: boolean
@@ -43,7 +44,7 @@ export interface Executor {
    * Runs one attempt to its end. Never rejects: every fault is a Settlement. After `signal` aborts it stops the code
    * (soft first, hard after the assignment's `cancel_grace_ms`) and settles soon, so that the slot is free again.
    */
-  execute(assignment: Assignment, signal: AbortSignal): Promise<Settlement>
+  execute(assignment: Assignment, signal: StopSignal): Promise<Settlement>
   /** The code has changed: whatever was loaded before serves no further run. What runs is left alone. */
   reload?(): void
   /** Kills whatever still runs and frees what is held. */

@@ -4,6 +4,7 @@ import { describeError } from './describe-error.js'
 import { Stop, type Assignment, type Executor, type Settlement } from './executor.js'
 import { settleStopped, stopOf } from './stopped.js'
 import { tasksByName } from './tasks-by-name.js'
+import { abortSignalOf, StopSource, type StopSignal } from './stop-signal.js'
 
 export interface InProcessOptions {
   /** Where the lines of `ctx.log` go. Default: standard error, one line each, led by task and run. */
@@ -21,7 +22,7 @@ export class InProcessExecutor implements Executor {
   readonly name = 'typescript'
   readonly #tasks: ReadonlyMap<string, Task>
   /** What runs, and how each is given up. */
-  readonly #running = new Map<AbortController, () => void>()
+  readonly #running = new Map<StopSource, () => void>()
   readonly #log: (assignment: Assignment) => TaskLog
 
   /** Throws InvalidOption when two tasks share a name. */
@@ -40,16 +41,16 @@ export class InProcessExecutor implements Executor {
   }
 
   /** The outcome is `timeout` when the limit stopped it, `cancelled` when anything else did, unless the handler succeeded all the same. */
-  async execute(assignment: Assignment, signal: AbortSignal): Promise<Settlement> {
+  async execute(assignment: Assignment, signal: StopSignal): Promise<Settlement> {
     const task = this.#tasks.get(assignment.task)
     if (!task) return { outcome: 'rejected', error: { class: 'UnknownTask', message: `This worker has no task "${assignment.task}"` } }
 
-    const stopping = new AbortController()
+    const stopping = new StopSource()
     const follow = () => stopping.abort(stopOf(signal))
     if (signal.aborted) return settleStopped(stopOf(signal), assignment)
-    signal.addEventListener('abort', follow, { once: true })
+    signal.addEventListener('abort', follow)
     try {
-      return await this.#settledOrGivenUp(this.#attempt(task, assignment, stopping.signal), assignment, stopping)
+      return await this.#settledOrGivenUp(this.#attempt(task, assignment, stopping), assignment, stopping)
     } finally {
       signal.removeEventListener('abort', follow)
       this.#running.delete(stopping)
@@ -64,11 +65,14 @@ export class InProcessExecutor implements Executor {
     }
   }
 
-  async #attempt(task: Task, assignment: Assignment, signal: AbortSignal): Promise<Settlement> {
+  async #attempt(task: Task, assignment: Assignment, stopping: StopSource): Promise<Settlement> {
+    let signal: AbortSignal | undefined
     try {
       const output = await task.perform({
         input: inputOf(assignment),
-        signal,
+        get signal() {
+          return (signal ??= abortSignalOf(stopping))
+        },
         log: this.#log(assignment),
         attempt: assignment.attempt,
         maxAttempts: assignment.max_attempts,
@@ -78,25 +82,24 @@ export class InProcessExecutor implements Executor {
       })
       return { outcome: 'ok', output: jsonText(task.name, output) }
     } catch (error) {
-      return signal.aborted ? settleStopped(stopOf(signal), assignment, failed(error)) : failed(error)
+      return stopping.aborted ? settleStopped(stopOf(stopping), assignment, failed(error)) : failed(error)
     }
   }
 
   /** The attempt's own end, or after a stop and its grace period a verdict without it. */
-  #settledOrGivenUp(attempt: Promise<Settlement>, assignment: Assignment, stopping: AbortController): Promise<Settlement> {
-    const { signal } = stopping
+  #settledOrGivenUp(attempt: Promise<Settlement>, assignment: Assignment, stopping: StopSource): Promise<Settlement> {
     return new Promise((settle) => {
       let grace: NodeJS.Timeout | undefined
       const giveUp = () => {
         clearTimeout(grace)
-        settle(settleStopped(stopOf(signal), assignment))
+        settle(settleStopped(stopOf(stopping), assignment))
       }
       const startGrace = () => {
-        if (stopOf(signal).hard) giveUp()
+        if (stopOf(stopping).hard) giveUp()
         else grace = setTimeout(giveUp, assignment.cancel_grace_ms)
       }
       this.#running.set(stopping, giveUp)
-      signal.addEventListener('abort', startGrace, { once: true })
+      stopping.addEventListener('abort', startGrace)
       void attempt.then(settle).finally(() => clearTimeout(grace))
     })
   }

@@ -243,7 +243,7 @@ export class Lessee implements LinkOwner {
   }
 
   #report(held: HeldRun, settlement: Settlement, wallMs: number) {
-    const handover = handoverOf(settlement, wallMs, held.stopping.signal.reason as Stop | undefined, held.cancelRequested)
+    const handover = handoverOf(settlement, wallMs, held.stopping.reason, held.cancelRequested)
     if ('release' in handover) return this.#giveBack(held, handover.release)
     this.#answers.report(held, handover.report)
     this.#adjustIntake()

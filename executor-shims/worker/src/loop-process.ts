@@ -10,6 +10,7 @@ import { progressOf, type Progress } from './progress.js'
 import { StartFailure } from './start-failure.js'
 import { settleStopped, stopOf } from './stopped.js'
 import { isWorn, type Wear } from './wear.js'
+import type { StopSignal } from './stop-signal.js'
 
 export interface LoopOptions extends Wear {
   name: string
@@ -92,7 +93,7 @@ export class LoopProcess {
   }
 
   /** Runs one attempt to its end, in the place that `reserve` took. Never rejects. */
-  async run(assignment: Assignment, signal: AbortSignal): Promise<Settlement> {
+  async run(assignment: Assignment, signal: StopSignal): Promise<Settlement> {
     const run = new LoopRun(String(++this.#given), assignment, this.#options)
     this.#reserved--
     this.#flight.set(run.id, run)

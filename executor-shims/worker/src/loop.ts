@@ -6,6 +6,7 @@ import { refused, type OneShotOptions } from './one-shot.js'
 import { Pool } from './pool.js'
 import { notStarted } from './start-advice.js'
 import { settleStopped, stopOf } from './stopped.js'
+import type { StopSignal } from './stop-signal.js'
 
 export interface LoopExecutorOptions extends Omit<OneShotOptions, 'payloadMode'> {
   /** The most processes at a time; they are started when they are needed. Default 4. */
@@ -45,7 +46,7 @@ export class LoopExecutor implements Executor {
     return isAllowed(task, this.#allow)
   }
 
-  async execute(assignment: Assignment, signal: AbortSignal): Promise<Settlement> {
+  async execute(assignment: Assignment, signal: StopSignal): Promise<Settlement> {
     if (!this.serves(assignment.task)) return refused(assignment.task, this.name)
     try {
       const process = await this.#pool.acquire(signal)

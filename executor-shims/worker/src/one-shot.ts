@@ -6,6 +6,7 @@ import { spawning, type Launcher } from './launch.js'
 import type { PayloadMode } from './payload.js'
 import type { Progress } from './progress.js'
 import { settleStopped, stopOf } from './stopped.js'
+import type { StopSignal } from './stop-signal.js'
 
 export { isAllowed } from './allow-list.js'
 
@@ -63,7 +64,7 @@ export class OneShotExecutor implements Executor {
     return isAllowed(task, this.#options.allow)
   }
 
-  async execute(assignment: Assignment, signal: AbortSignal): Promise<Settlement> {
+  async execute(assignment: Assignment, signal: StopSignal): Promise<Settlement> {
     if (this.#stopped) return settleStopped(new Stop('shutdown'), assignment)
     if (signal.aborted) return settleStopped(stopOf(signal), assignment)
     if (!this.serves(assignment.task)) return refused(assignment.task, this.name)

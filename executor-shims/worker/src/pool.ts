@@ -2,6 +2,7 @@ import { Backoff } from './backoff.js'
 import { Stop } from './executor.js'
 import type { LoopProcess } from './loop-process.js'
 import { stopOf } from './stopped.js'
+import type { StopSignal } from './stop-signal.js'
 
 export interface PoolOptions {
   /** The most processes at a time. */
@@ -32,7 +33,7 @@ export class Pool {
   }
 
   /** A process with a place reserved for one run. Rejects with a Stop, or with why no process could be started. */
-  async acquire(signal: AbortSignal): Promise<LoopProcess> {
+  async acquire(signal: StopSignal): Promise<LoopProcess> {
     if (this.#stopped) throw new Stop('shutdown')
     if (signal.aborted) throw stopOf(signal)
     const waiter: Waiter = { resolve: () => {}, reject: () => {} }

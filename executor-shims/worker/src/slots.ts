@@ -1,5 +1,6 @@
 import type { HeldLease, LeasedRun, Verdict } from '../../../protocol/src/index.js'
 import type { Assignment } from './executor.js'
+import { StopSource } from './stop-signal.js'
 
 /**
  * `waiting` (accepted, not started) → `running` → `done` (its result is not yet confirmed).
@@ -10,8 +11,8 @@ export type HeldState = 'waiting' | 'running' | 'done' | 'gone'
 /** A run this process holds a lease of. */
 export interface HeldRun {
   readonly assignment: Assignment
-  /** Its signal is what the executor watches; the reason is a Stop. */
-  readonly stopping: AbortController
+  /** What the executor watches. */
+  readonly stopping: StopSource
   /** Name of the lease on the present link. */
   l: number
   state: HeldState
@@ -73,7 +74,7 @@ export class Slots {
   }
 
   add({ l, ...assignment }: LeasedRun): HeldRun {
-    const held: HeldRun = { assignment, stopping: new AbortController(), l, state: 'waiting', cancelRequested: false }
+    const held: HeldRun = { assignment, stopping: new StopSource(), l, state: 'waiting', cancelRequested: false }
     this.#byHandle.set(l, held)
     this.#waiting.add(held)
     return held

@@ -1,7 +1,8 @@
 import { Stop, type Assignment, type Settlement, type StopReason } from './executor.js'
+import type { StopSignal } from './stop-signal.js'
 
 /** Why the signal of a run was aborted. */
-export const stopOf = ({ reason }: AbortSignal): Stop => (reason instanceof Stop ? reason : new Stop('cancelled'))
+export const stopOf = ({ reason }: Pick<StopSignal, 'reason'>): Stop => (reason instanceof Stop ? reason : new Stop('cancelled'))
 
 /**
  * How an attempt that was told to stop is reported. A success that made it out before the kill stays a success; whatever

@@ -5,6 +5,7 @@ import { ForkedProcess } from './forked-process.js'
 import type { Launch, Launched } from './launch.js'
 import { OneShotExecutor, type OneShotOptions } from './one-shot.js'
 import { ZygoteProcess } from './zygote-process.js'
+import type { StopSignal } from './stop-signal.js'
 
 export interface ZygoteExecutorOptions extends OneShotOptions {
   /** How long the imports at the start may take. Default 60,000. */
@@ -42,7 +43,7 @@ export class ZygoteExecutor implements Executor {
     return this.#oneShot.serves(task)
   }
 
-  execute(assignment: Assignment, signal: AbortSignal): Promise<Settlement> {
+  execute(assignment: Assignment, signal: StopSignal): Promise<Settlement> {
     return this.#oneShot.execute(assignment, signal)
   }
 
