@@ -23,7 +23,6 @@ export class Ledger {
   readonly #workerId: string
   readonly #maxWindow: number
   readonly #entries = new Map<number, Entry>()
-  readonly #byRun = new Map<string, Entry>()
   #lanes: Subscription[] = []
   #subsVersion = 0
   #nextHandle = 1
@@ -45,21 +44,23 @@ export class Ledger {
     return this.#entries.get(l)
   }
 
+  /** Looks through all: only who cancels asks, and an index would cost every lease. */
   ofRun(run: string): Entry | undefined {
-    return this.#byRun.get(run)
+    let found: Entry | undefined
+    for (const entry of this.#entries.values()) if (entry.run === run) found = entry
+    return found
   }
 
   /** A new handle for a lease. Handles are never used twice on one connection. */
   add(lease: NewEntry): Entry {
-    const entry: Entry = { ...lease, l: this.#nextHandle++, workerId: this.#workerId, cancelRequested: false }
+    const { run, lease: id, queue, task, attempt, maxAttempts, state } = lease
+    const entry: Entry = { l: this.#nextHandle++, run, lease: id, queue, task, attempt, maxAttempts, state, workerId: this.#workerId, cancelRequested: false }
     this.#entries.set(entry.l, entry)
-    this.#byRun.set(entry.run, entry)
     return entry
   }
 
   remove(entry: Entry): void {
     this.#entries.delete(entry.l)
-    if (this.#byRun.get(entry.run) === entry) this.#byRun.delete(entry.run)
   }
 
   accept(handles: number[]): void {
