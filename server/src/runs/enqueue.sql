@@ -1,5 +1,5 @@
 -- Insert runs in the order given: READY, scheduled, or born leased to the session that has a free place for them.
--- Of each run: $1 spec (json text)[] $2 spec_hash[] $3 its kind (index into $7…)[] $4 run_after (ms since epoch, or null)[]
+-- Of each run: $1 spec (one json array) $2 spec_hash[] $3 its kind (index into $7…)[] $4 run_after (ms since epoch, or null)[]
 -- $5 its place (index into $12…, 0: none)[] $6 lease (uuid, or null)[]. Runs that come together are mostly alike, so what they
 -- share is sent once: of each kind $7 task_path[] $8 queue[] $9 priority[] $10 max_attempts[] $11 timeout_seconds[]; of each
 -- place $12 session[] $13 worker[]. $14: leased_until, ms from now.
@@ -11,12 +11,12 @@ WITH input AS MATERIALIZED (
          -- A queue may have been paused since the broker last heard of it.
          i.place > 0 AND NOT EXISTS (SELECT FROM reproq_queue_controls c WHERE c.queue_name = ($8::text[])[i.kind] AND c.paused) AS leased,
          i.*
-    FROM unnest($1::text[], $2::text[], $3::int[], $4::float8[], $5::int[], $6::uuid[])
+    FROM ROWS FROM (jsonb_array_elements($1::jsonb), unnest($2::text[]), unnest($3::int[]), unnest($4::float8[]), unnest($5::int[]), unnest($6::uuid[]))
          WITH ORDINALITY AS i (spec, spec_hash, kind, run_after_ms, place, lease_id, ordinal)
 ), run AS (
   INSERT INTO task_runs (result_id, task_path, queue_name, priority, spec_json, spec_hash, run_after, max_attempts, timeout_seconds,
                          status, started_at, last_attempted_at, attempts, leased_until, leased_by, worker_ids, reproq_lease_id)
-  SELECT result_id, ($7::text[])[kind], queue_name, priority, spec::jsonb, spec_hash, run_after, ($10::int[])[kind], ($11::int[])[kind],
+  SELECT result_id, ($7::text[])[kind], queue_name, priority, spec, spec_hash, run_after, ($10::int[])[kind], ($11::int[])[kind],
          CASE WHEN leased THEN 'RUNNING' ELSE 'READY' END, CASE WHEN leased THEN now() END, CASE WHEN leased THEN now() END,
          leased::int, CASE WHEN leased THEN now() + $14::float8 * interval '1 ms' END, CASE WHEN leased THEN ($13::text[])[place] END,
          CASE WHEN leased THEN jsonb_build_array(($13::text[])[place]) ELSE '[]' END, CASE WHEN leased THEN lease_id END

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { plainArray } from '../db/plain-array.js'
 import type { Db } from '../db/pool.js'
 import { statement } from '../db/statement.js'
 import type { Slot } from './lease.js'
@@ -19,12 +20,12 @@ export interface Offer extends Slot {
 }
 
 type PlainColumns = [
-  specs: string[],
-  hashes: string[],
-  kinds: number[],
-  runAfterMs: (number | null)[],
-  places: number[],
-  leases: (string | null)[],
+  specs: string,
+  hashes: string,
+  kinds: string,
+  runAfterMs: string,
+  places: string,
+  leases: string,
   tasks: string[],
   queues: string[],
   priorities: number[],
@@ -49,12 +50,13 @@ export async function enqueue(db: Db, runs: NewRun[], offers: (Offer | undefined
   const kinds = new Distinct(runs, (run) => `${run.priority} ${run.maxAttempts} ${run.timeoutSeconds} ${run.queue}\0${run.task}`)
   const places = new Distinct(offers.filter((offer) => offer !== undefined), (offer) => offer.sessionId)
   const [row] = await db.query(enqueueSql, [
-    runs.map((run) => run.spec),
-    runs.map((run) => run.specHash),
-    runs.map((run) => kinds.indexOf(run)),
-    runs.map((run) => run.runAfterMs),
-    runs.map((_, index) => (offers[index] ? places.indexOf(offers[index]) : 0)),
-    runs.map((_, index) => offers[index]?.lease ?? null),
+    // One document rather than an array of texts: nothing in it has to be escaped.
+    `[${runs.map((run) => run.spec).join(',')}]`,
+    plainArray(runs.map((run) => run.specHash)),
+    plainArray(runs.map((run) => kinds.indexOf(run))),
+    plainArray(runs.map((run) => run.runAfterMs)),
+    plainArray(runs.map((_, index) => (offers[index] ? places.indexOf(offers[index]) : 0))),
+    plainArray(runs.map((_, index) => offers[index]?.lease ?? null)),
     kinds.values.map((run) => run.task),
     kinds.values.map((run) => run.queue),
     kinds.values.map((run) => run.priority),

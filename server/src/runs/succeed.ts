@@ -1,3 +1,4 @@
+import { plainArray } from '../db/plain-array.js'
 import type { Db } from '../db/pool.js'
 import { statement } from '../db/statement.js'
 
@@ -8,11 +9,11 @@ export interface Success {
   output: string
 }
 
-const succeedSql = statement<[string[], string[], string[]], { leases: string }>(import.meta.url, 'succeed.sql')
+const succeedSql = statement<[string, string, string[]], { leases: string }>(import.meta.url, 'succeed.sql')
 
 /** RUNNING → SUCCESSFUL. Says of each whether its lease still held; where it did not, nothing was touched. */
 export async function succeed(db: Db, items: Success[]): Promise<boolean[]> {
-  const [row] = await db.query(succeedSql, [items.map((item) => item.run), items.map((item) => item.lease), items.map((item) => item.output)])
+  const [row] = await db.query(succeedSql, [plainArray(items.map((item) => item.run)), plainArray(items.map((item) => item.lease)), items.map((item) => item.output)])
   const held = new Set(row?.leases.split(','))
   // A lease that comes twice in a batch settles its run once: the first counts.
   return items.map(({ lease }) => held.delete(lease))
