@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { plainArray } from '../db/plain-array.js'
 import type { Db } from '../db/pool.js'
 import { statement } from '../db/statement.js'
+import { Distinct } from './distinct.js'
 import type { Slot } from './lease.js'
 import type { NewRun } from './spec.js'
 
@@ -70,25 +71,6 @@ export async function enqueue(db: Db, runs: NewRun[], offers: (Offer | undefined
   const delays = row.delays.split(',')
   const leased = row.leased.split(',')
   return row.ids.split(',').map((id, index) => ({ id, deduplicated: false, delayMs: Number(delays[index]), leased: leased[index] === '1' }))
-}
-
-/** The different ones among many, and for each of the many which it is, counted from 1 as SQL does. */
-class Distinct<T> {
-  readonly values: T[] = []
-  readonly #indexes = new Map<string, number>()
-  readonly #keyOf: (value: T) => string
-
-  constructor(all: T[], keyOf: (value: T) => string) {
-    this.#keyOf = keyOf
-    for (const value of all) {
-      const key = keyOf(value)
-      if (!this.#indexes.has(key)) this.#indexes.set(key, this.values.push(value))
-    }
-  }
-
-  indexOf(value: T): number {
-    return this.#indexes.get(this.#keyOf(value)) as number
-  }
 }
 
 /** A key that comes twice in one batch makes one run: the statement is given each key once, and the twins share its answer. */

@@ -1,5 +1,5 @@
--- READY → RUNNING: the best ready runs of queues $1 (text[]), one per free slot. Slot n goes to session $2[n] (bigint[]), worker
--- $3[n] (text[]), lease $4[n] (uuid[]); leased_until is $5 ms away. Returns the leased runs, best first, each with `taken`: how many
+-- READY → RUNNING: the best ready runs of queues $1 (text[]), one per free slot. Slot n is at place $2[n] (int[]), which is session
+-- $3[place] (bigint[]) of worker $4[place] (text[]), under lease $5[n] (uuid[]); leased_until is $6 ms away. Returns the leased runs, best first, each with `taken`: how many
 -- entries left the ready table. An entry whose run is no longer READY goes without a lease; if none was leased, one row says so.
 WITH lane AS (
   SELECT queue_name FROM unnest($1::text[]) AS l (queue_name)
@@ -8,26 +8,26 @@ WITH lane AS (
   SELECT head.* FROM lane CROSS JOIN LATERAL (
     SELECT r.ctid AS place, r.claim_key, r.result_id FROM reproq_ready r
      WHERE r.queue_name = lane.queue_name
-     ORDER BY r.claim_key, r.result_id LIMIT cardinality($2::bigint[]) FOR UPDATE SKIP LOCKED
+     ORDER BY r.claim_key, r.result_id LIMIT cardinality($2::int[]) FOR UPDATE SKIP LOCKED
   ) head
 ), next AS MATERIALIZED (
   -- Materialized: inlined, the planner may run a LIMIT more than once and take more than there are slots.
   SELECT place, result_id, row_number() OVER (ORDER BY claim_key, result_id) AS slot
-    FROM candidate ORDER BY claim_key, result_id LIMIT cardinality($2::bigint[])
+    FROM candidate ORDER BY claim_key, result_id LIMIT cardinality($2::int[])
 ), gone AS (
   -- By place, not by key: these rows are locked, and joining them by key again is what a wrong estimate makes quadratic.
   DELETE FROM reproq_ready WHERE ctid = ANY (ARRAY(SELECT place FROM next))
 ), leased AS (
   UPDATE task_runs t
      SET status = 'RUNNING', started_at = coalesce(t.started_at, now()), last_attempted_at = now(), attempts = t.attempts + 1,
-         leased_until = now() + $5::float8 * interval '1 ms', leased_by = ($3::text[])[n.slot],
-         worker_ids = t.worker_ids || to_jsonb(($3::text[])[n.slot]), reproq_lease_id = ($4::uuid[])[n.slot], updated_at = now()
+         leased_until = now() + $6::float8 * interval '1 ms', leased_by = ($4::text[])[($2::int[])[n.slot]],
+         worker_ids = t.worker_ids || to_jsonb(($4::text[])[($2::int[])[n.slot]]), reproq_lease_id = ($5::uuid[])[n.slot], updated_at = now()
     FROM next n
    WHERE t.result_id = n.result_id AND t.status = 'READY'
   RETURNING n.slot, t.result_id, t.reproq_lease_id, t.task_path, t.queue_name, t.attempts, t.max_attempts, t.timeout_seconds,
             t.spec_json, t.cancel_requested
 ), held AS (
-  INSERT INTO reproq_leases (result_id, session_id) SELECT result_id, ($2::bigint[])[slot] FROM leased
+  INSERT INTO reproq_leases (result_id, session_id) SELECT result_id, ($3::bigint[])[($2::int[])[slot]] FROM leased
   ON CONFLICT (result_id) DO UPDATE SET session_id = excluded.session_id
 )
 SELECT (SELECT count(*)::int FROM next) AS taken, l.slot::int - 1 AS slot, l.result_id::text AS run, l.reproq_lease_id::text AS lease,

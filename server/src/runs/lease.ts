@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
+import { plainArray } from '../db/plain-array.js'
 import type { Db } from '../db/pool.js'
 import { statement } from '../db/statement.js'
+import { Distinct } from './distinct.js'
 
 /** A free place for one run: which session and worker would hold it. */
 export interface Slot {
@@ -24,18 +26,20 @@ export interface Leased {
 }
 
 type Row = (Leased | { run: null }) & { taken: number }
-const leaseSql = statement<[string[], string[], string[], string[], number], Row>(import.meta.url, 'lease.sql')
+const leaseSql = statement<[string[], string, string[], string[], string, number], Row>(import.meta.url, 'lease.sql')
 
 /**
  * READY → RUNNING. Hands the best ready runs of `queues` to `slots`, one each. `taken` counts the entries that left the
  * ready table: fewer than slots means that the queues are empty.
  */
 export async function lease(db: Db, queues: string[], slots: Slot[], leaseMs: number): Promise<{ taken: number; runs: Leased[] }> {
+  const places = new Distinct(slots, (slot) => slot.sessionId)
   const rows = await db.query(leaseSql, [
     queues,
-    slots.map((slot) => slot.sessionId),
-    slots.map((slot) => slot.workerId),
-    slots.map(() => randomUUID()),
+    plainArray(slots.map((slot) => places.indexOf(slot))),
+    places.values.map((slot) => slot.sessionId),
+    places.values.map((slot) => slot.workerId),
+    plainArray(slots.map(() => randomUUID())),
     leaseMs,
   ])
   const runs = rows.filter((row): row is Leased & { taken: number } => row.run !== null)
