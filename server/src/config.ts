@@ -25,7 +25,7 @@ export const settings = {
   outputBytes: { env: 'REPROQ_OUTPUT_BYTES', default: 1_048_576, doc: "Largest result of a run (Reproq's limit)." },
   bodyBytes: { env: 'REPROQ_BODY_BYTES', default: 16_777_216, doc: 'Largest REST body.' },
   frameBytes: { env: 'REPROQ_FRAME_BYTES', default: 4_194_304, doc: 'Largest WebSocket frame.' },
-  maxWindow: { env: 'REPROQ_MAX_WINDOW', default: 1_000, doc: 'Most leases one session may hold.' },
+  maxWindow: { env: 'REPROQ_MAX_WINDOW', default: 10_000, doc: 'Most leases one session may hold.' },
   maxLinks: { env: 'REPROQ_MAX_LINKS', default: 10_000, doc: 'Most workers connected to one broker.' },
   logLevel: { env: 'REPROQ_LOG_LEVEL', default: 'info', doc: 'trace, debug, info, warn, error or silent.' },
 } as const
