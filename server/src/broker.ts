@@ -25,6 +25,8 @@ import * as sessions from './sessions/sessions.js'
 
 const notifySql = statement<[string, string], unknown>(import.meta.url, 'db/notify.sql')
 const LINK_CHECK_MS = 500
+/** How long answers on their way may take once the broker has drained. */
+const CLOSE_MS = 5_000
 /** Every look says that this broker lives; this many may be missed. */
 const PEER_LOOKS = 3
 
@@ -59,8 +61,8 @@ export class Broker {
     })
     this.#dispatch = new Dispatch(this.#pool, this.events, {
       leaseMs: config.leaseMs,
-      onError: (error) => {
-        this.#strayed = true
+      onError: (error, uncertain) => {
+        this.#strayed ||= uncertain
         log.warn({ err: error }, 'leasing failed; it will be tried again')
       },
       onUnserved: (queue) => this.#peers.hint(queue),
@@ -93,6 +95,7 @@ export class Broker {
       settle: this.#settle,
       link: this.#context,
       cancel: (runs) => this.#cancel(runs),
+      closing: this.#abort.signal,
       ready: () => this.#readiness(),
     })
     await this.#promoter.runOnce()
@@ -108,8 +111,9 @@ export class Broker {
   }
 
   async #stop(drainMs: number): Promise<void> {
+    // First of all: /readyz and new workers are told before anything is taken away.
+    this.#links.drain()
     this.#dispatch.stop()
-    for (const link of this.#links.open()) link.drain()
     const until = performance.now() + drainMs
     while (this.#links.open().some((link) => link.ledger.size > 0) && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 20))
     for (const link of this.#links.all()) link.dismiss()
@@ -117,9 +121,17 @@ export class Broker {
     this.#waiters.stop()
     this.#promoter.stop()
     this.#settle.stop()
-    await this.#app?.close()
+    await this.#close()
     await this.#listen.stop()
     await this.#pool.close()
+  }
+
+  /** A client that reads nothing of its answer must not keep the broker from ending. */
+  async #close(): Promise<void> {
+    const { server } = this.#app ?? {}
+    const timer = setTimeout(() => server?.closeAllConnections(), CLOSE_MS)
+    await this.#app?.close()
+    clearTimeout(timer)
   }
 
   async #listenOn(app: App): Promise<string> {
@@ -199,7 +211,7 @@ export class Broker {
   }
 
   #readiness() {
-    return { database: this.#pool.healthyMs > 0, listening: this.#listen.connected, draining: this.#abort.signal.aborted }
+    return { database: this.#pool.healthyMs > 0, listening: this.#listen.connected, draining: this.#links.draining }
   }
 
   #chores() {

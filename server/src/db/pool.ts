@@ -30,7 +30,7 @@ const SESSION = [
   'plan_cache_mode=force_generic_plan',
   'jit=off',
   // Somebody's SELECT … FOR UPDATE on a run must not stand in everybody's way for longer.
-  'lock_timeout=5000',
+  'lock_timeout=500',
   'statement_timeout=30000',
   'idle_in_transaction_session_timeout=30000',
 ]

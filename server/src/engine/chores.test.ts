@@ -8,17 +8,18 @@ import { chores, releaseLongStray, releaseStray, type ChoreContext } from './cho
 import { Settle } from './settle.js'
 
 /** Chores of a broker whose links hold `held`; what they were told is in `said`. */
-function choresOf(db: ChoreContext['pool'], held: Leased[], sessionIds: string[]) {
+function choresOf(db: ChoreContext['pool'], held: Leased[], sessions: { sessionId: string; conn: number }[], flying: string[] = []) {
   const said: string[] = []
   const settle = new Settle(db, new Events(), { retry: { baseMs: 0, capMs: 0, jitter: 0 }, outputBytes: 1_000 })
   const told = new Set<string>()
-  const context: Pick<ChoreContext, 'config' | 'pool' | 'settle' | 'holdings'> & { log: { warn(): void } } = {
+  const context: Pick<ChoreContext, 'config' | 'pool' | 'settle' | 'holdings'> & { log: { warn(): void }; dispatch: { isFlying(lease: string): boolean } } = {
+    dispatch: { isFlying: (lease) => flying.includes(lease) },
     config: loadConfig({}, {}),
     pool: db,
     settle,
     log: { warn() {} },
     holdings: {
-      sessionIds: () => sessionIds,
+      sessions: () => sessions,
       runs: () => held.map(({ run }) => run),
       find: (run) =>
         held.some((lease) => lease.run === run)
@@ -44,7 +45,7 @@ t.test('a run past its limit is stopped hard, and given up when that is not answ
   const { db, others } = await givenDatabase(t)
   const session = await givenSession(db, 'w')
   const [late, fine] = [await givenLeased(db, session, { timeoutSeconds: 1 }), await givenLeased(db, session)]
-  const { said, watch } = choresOf(db, [late, fine], [session.sessionId])
+  const { said, watch } = choresOf(db, [late, fine], [session])
   await watch()
   t.strictSame(said, [])
   await others.query(`UPDATE task_runs SET last_attempted_at = now() - interval '10 s'`)
@@ -58,7 +59,7 @@ t.test('a wish to cancel that no notification brought is passed on, and does not
   const session = await givenSession(db, 'w')
   const wished = await givenLeased(db, session, { timeoutSeconds: 1 })
   await cancel(db, [wished.run])
-  const { said, watch } = choresOf(db, [wished], [session.sessionId])
+  const { said, watch } = choresOf(db, [wished], [session])
   await watch()
   await others.query(`UPDATE task_runs SET last_attempted_at = now() - interval '10 s'`)
   await watch()
@@ -70,7 +71,7 @@ t.test('leases that the database has and no link knows are given back, uncounted
   const { db, others } = await givenDatabase(t)
   const session = await givenSession(db, 'w')
   const [known, unknown, elsewhere] = [await givenLeased(db, session), await givenLeased(db, session), await givenLeased(db, await givenSession(db, 'other broker'))]
-  await releaseStray(choresOf(db, [known], [session.sessionId]).context)
+  await releaseStray(choresOf(db, [known], [session]).context)
   t.match(await rowOf(others, unknown.run), { status: 'READY', attempts: 0 })
   t.equal(await statusOf(others, known.run), 'RUNNING')
   t.equal(await statusOf(others, elsewhere.run), 'RUNNING')
@@ -81,11 +82,23 @@ t.test('without a known failure a lease is given back only when it was stray at 
   const { db, others } = await givenDatabase(t)
   const session = await givenSession(db)
   const stray = await givenLeased(db, session)
-  const { context } = choresOf(db, [], [session.sessionId])
+  const { context } = choresOf(db, [], [session])
   const suspects = new Set<string>()
 
   await releaseLongStray(context, suspects)
   t.equal(await statusOf(others, stray.run), 'RUNNING', 'it may be on its way')
   await releaseLongStray(context, suspects)
   t.equal(await statusOf(others, stray.run), 'READY')
+})
+
+t.test('a lease that may be on its way is not stray, nor one of a session that speaks through a newer connection', async (t) => {
+  const { db, others } = await givenDatabase(t)
+  const session = await givenSession(db)
+  const lease = await givenLeased(db, session)
+  await releaseStray(choresOf(db, [], [session], [lease.lease]).context)
+  t.equal(await statusOf(others, lease.run), 'RUNNING', 'on its way')
+  await releaseStray(choresOf(db, [], [{ ...session, conn: session.conn - 1 }]).context)
+  t.equal(await statusOf(others, lease.run), 'RUNNING', 'its worker has moved to another broker, which knows it')
+  await releaseStray(choresOf(db, [], [session]).context)
+  t.equal(await statusOf(others, lease.run), 'READY')
 })

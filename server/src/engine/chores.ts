@@ -23,7 +23,7 @@ export interface HeldRun {
 
 /** What this broker's links hold. */
 export interface Holdings {
-  sessionIds(): string[]
+  sessions(): { sessionId: string; conn: number }[]
   runs(): string[]
   find(run: string): HeldRun | undefined
 }
@@ -80,7 +80,7 @@ export async function reapExpired({ pool, config, events }: Pick<ChoreContext, '
 
 /** Cancels that were not heard as a notification, and runs whose worker does not keep their limit. */
 async function watch({ pool, holdings, log }: ChoreContext): Promise<void> {
-  const sessionIds = holdings.sessionIds()
+  const sessionIds = holdings.sessions().map(({ sessionId }) => sessionId)
   if (holdings.runs().length === 0) return
   for (const { run, late } of await overdue(pool, sessionIds, OVERDUE_SLACK_MS)) {
     const held = holdings.find(run)
@@ -109,7 +109,7 @@ export async function releaseStray(context: Strays): Promise<void> {
 
 /** The same as a precaution, where nothing is known to have failed: only what was stray at the look before as well, for a lease may just be on its way. */
 export async function releaseLongStray(context: Strays, suspects: Set<string>): Promise<void> {
-  if (context.holdings.sessionIds().length === 0) return
+  if (context.holdings.sessions().length === 0) return
   const found = await findStray(context)
   const long = found.filter(({ lease }) => suspects.has(lease))
   suspects.clear()
@@ -117,12 +117,13 @@ export async function releaseLongStray(context: Strays, suspects: Set<string>): 
   await giveBack(context, long)
 }
 
-type Strays = Pick<ChoreContext, 'pool' | 'holdings' | 'settle'>
+type Strays = Pick<ChoreContext, 'pool' | 'holdings' | 'settle'> & { dispatch: Pick<Dispatch, 'isFlying'> }
 
-async function findStray({ pool, holdings }: Strays) {
-  const rows = await stray(pool, holdings.sessionIds(), holdings.runs())
-  // Known by now: handed over between the two looks.
-  return rows.filter(({ run }) => !holdings.find(run))
+async function findStray({ pool, holdings, dispatch }: Strays) {
+  const rows = await stray(pool, holdings.sessions(), holdings.runs())
+  // Known by now: handed over since; or on its way still.
+  const known = new Set(holdings.runs())
+  return rows.filter(({ run, lease }) => !known.has(run) && !dispatch.isFlying(lease))
 }
 
 async function giveBack({ settle }: Strays, leases: { run: string; lease: string }[]): Promise<void> {

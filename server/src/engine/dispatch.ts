@@ -1,4 +1,5 @@
-import type { Db } from '../db/pool.js'
+import { randomUUID } from 'node:crypto'
+import { sqlState, type Db } from '../db/pool.js'
 import type { Events } from '../events.js'
 import { lease, type Leased, type Slot } from '../runs/lease.js'
 
@@ -24,7 +25,8 @@ export interface DispatchOptions {
   batch?: number
   /** Wait before trying again when the database is away. */
   againMs?: number
-  onError: (error: unknown) => void
+  /** `uncertain`: leases may have been written that nobody knows. */
+  onError: (error: unknown, uncertain: boolean) => void
   /** A queue has ready runs and nobody here has room for them; somebody elsewhere may. */
   onUnserved?: (queue: string) => void
   /** Leases that a taker did not take; they must go back uncounted. */
@@ -34,7 +36,11 @@ export interface DispatchOptions {
 /** A free place of a taker, with the lane it belongs to. */
 export interface Place extends Slot {
   lane: readonly string[]
+  lease: string
 }
+
+/** Whether an error leaves it open what was written: no answer came, so something may have been. */
+const isUncertain = (error: unknown): boolean => sqlState(error) === undefined
 
 /** A set of queues, and everyone's free places on exactly that set. */
 interface Demand {
@@ -56,6 +62,8 @@ export class Dispatch {
   readonly #asked = new Set<string>()
   /** Places, by lane, that statements on their way may fill. */
   readonly #promised = new WeakMap<readonly string[], number>()
+  /** Leases that statements on their way may be writing. */
+  readonly #flying = new Set<string>()
   #turning = false
   #statement: Promise<void> | undefined
   #stopped = false
@@ -78,13 +86,14 @@ export class Dispatch {
 
   /** `queue` has ready runs, made ready here. */
   wake(queue: string): void {
-    this.#awake.add(queue)
-    this.#turn()
-    if (!this.#freePlaces().some(({ place }) => place.lane.includes(queue))) this.#options.onUnserved?.(queue)
+    this.hinted(queue)
+    if (!this.#hasRoomFor(queue)) this.#options.onUnserved?.(queue)
   }
 
   /** Somebody else says that `queue` may have ready runs. */
   hinted(queue: string): void {
+    // A queue that nobody here takes from wakes when somebody does; until then its name is not kept.
+    if (!this.#isTaken(queue)) return
     this.#awake.add(queue)
     this.#turn()
   }
@@ -127,15 +136,21 @@ export class Dispatch {
     return this.#turning
   }
 
-  /** Resolves when the lease statement that is on its way has ended; at once when there is none. */
+  /** Resolves when the lease statement that is on its way has ended, well or badly; at once when there is none. */
   turn(): Promise<void> {
-    return this.#statement ?? Promise.resolve()
+    return this.#statement?.catch(() => undefined) ?? Promise.resolve()
+  }
+
+  /** Whether a statement on its way may be writing this lease, so that nobody can know it yet. */
+  isFlying(lease: string): boolean {
+    return this.#flying.has(lease)
   }
 
   /** The statement is over: `runs` (slot = index into `places`) were written and go to their takers; the places are no longer promised. */
   redeem(places: (Place | undefined)[], runs: Leased[]): void {
     for (const place of places) if (place) this.#promised.set(place.lane, (this.#promised.get(place.lane) ?? 0) - 1)
     this.#deliver(runs, places)
+    for (const place of places) if (place) this.#flying.delete(place.lease)
   }
 
   stop(): void {
@@ -156,7 +171,7 @@ export class Dispatch {
         await this.#statement
       }
     } catch (error) {
-      this.#options.onError(error)
+      this.#options.onError(error, isUncertain(error))
       setTimeout(() => this.wakeAll(), this.#options.againMs).unref()
     } finally {
       this.#statement = undefined
@@ -183,6 +198,8 @@ export class Dispatch {
       }
       this.redeem(slots, leased)
     }
+    if (drained) return
+    for (const queue of queues) if (!this.#hasRoomFor(queue)) this.#options.onUnserved?.(queue)
   }
 
   #deliver(runs: Leased[], slots: (Slot | undefined)[]) {
@@ -234,14 +251,26 @@ export class Dispatch {
     return places
   }
 
+  #hasRoomFor(queue: string): boolean {
+    return this.#freePlaces().some(({ place }) => place.lane.includes(queue))
+  }
+
+  #isTaken(queue: string): boolean {
+    for (const taker of this.#takers.values()) if (taker.freeLanes().some(({ queues }) => queues.includes(queue))) return true
+    return false
+  }
+
   #promise(places: Place[]): Place[] {
-    for (const { lane } of places) this.#promised.set(lane, (this.#promised.get(lane) ?? 0) + 1)
+    for (const { lane, lease: id } of places) {
+      this.#promised.set(lane, (this.#promised.get(lane) ?? 0) + 1)
+      this.#flying.add(id)
+    }
     return places
   }
 }
 
 interface FreePlaces {
-  place: Place
+  place: Omit<Place, 'lease'>
   free: number
 }
 
@@ -258,7 +287,7 @@ function dealOut(lanes: FreePlaces[], most: number): Place[] {
     if (open.length === 0) break
     for (const { place } of open) {
       if (places.length === most) break
-      places.push(place)
+      places.push({ ...place, lease: randomUUID() })
     }
   }
   return places

@@ -19,12 +19,14 @@ interface Entry<Item, Out> {
 export interface GroupCommitOptions<Item> {
   /** Most weight of one statement. */
   limit: number | (() => number)
-  /** Awaited before a batch is taken. */
+  /** Awaited before a batch is taken. Should it reject, the batch goes on all the same. */
   before?: () => Promise<unknown>
   /** How much of the limit an item takes. Default 1. */
   weight?: (item: Item) => number
 }
 
+/** Somebody else holds one of the rows: only the items that need it have to wait. */
+const LOCK_TIMEOUT = '55P03'
 /** Locks taken in an unlucky order, or a serialization failure: the same statement may simply be sent again. */
 const TRY_AGAIN_STATES = new Set(['40P01', '40001'])
 
@@ -32,8 +34,8 @@ const TRY_AGAIN_STATES = new Set(['40P01', '40001'])
  * One statement for everything that arrives while the previous statement is on its way. Idle, an item waits for the end
  * of the current loop turn and no longer; busy, batches form by themselves. There is no timer.
  *
- * `run` is one atomic statement and answers per item, in order. A statement the database refuses for its data is cut in
- * halves until the bad item stands alone: it fails, the others go on.
+ * `run` is one atomic statement and answers per item, in order. A statement the database refuses for its data, or for a row
+ * that somebody holds locked, is cut in halves until the bad item stands alone: it fails, the others go on.
  */
 export class GroupCommit<Item, Out> {
   readonly #run: (items: Item[]) => Promise<Out[]>
@@ -77,7 +79,7 @@ export class GroupCommit<Item, Out> {
 
   async #drain() {
     while (this.#waiting.length > 0) {
-      await this.#options.before?.()
+      await this.#options.before?.().catch(() => undefined)
       this.#statement = this.#commit(this.#take())
       await this.#statement
       this.#statement = undefined
@@ -105,7 +107,7 @@ export class GroupCommit<Item, Out> {
     } catch (error) {
       const state = sqlState(error)
       if (again && state && TRY_AGAIN_STATES.has(state)) return this.#commit(entries, false)
-      if (entries.length > 1 && state && isData(state)) return this.#halve(entries)
+      if (entries.length > 1 && state && (isData(state) || state === LOCK_TIMEOUT)) return this.#halve(entries)
       for (const entry of entries) settle(entry, { ok: false, error })
       return
     }

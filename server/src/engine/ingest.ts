@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { sqlState, type Db } from '../db/pool.js'
 import type { Events } from '../events.js'
-import { enqueue, type Offer, type Placed } from '../runs/enqueue.js'
+import { enqueue, type Placed } from '../runs/enqueue.js'
 import type { Leased } from '../runs/lease.js'
 import type { NewRun } from '../runs/spec.js'
 import type { Dispatch, Place } from './dispatch.js'
@@ -49,13 +49,15 @@ export class Ingest {
   /** Stores all of `runs`, or none. In their order. */
   async enqueue(runs: NewRun[]): Promise<Placed[]> {
     const placed = await this.#store(runs)
+    const ready = new Set<string>()
     runs.forEach(({ queue, task }, index) => {
       const { id, deduplicated, delayMs, leased } = placed[index] as Placed
       if (deduplicated) return
       this.#events.emit('run.enqueued', { runId: id, queue, task })
       if (delayMs > 0) this.#promoter.expect(delayMs)
-      else if (!leased) this.#dispatch.wake(queue)
+      else if (!leased) ready.add(queue)
     })
+    for (const queue of ready) this.#dispatch.wake(queue)
     return placed
   }
 
@@ -67,7 +69,7 @@ export class Ingest {
       // A database that the Go schema made allows one active run per spec_hash. Nobody asked us to merge twins, so these
       // runs are told apart; enqueueing is not refused.
       if (sqlState(error) !== UNIQUE_VIOLATION) throw error
-      return group.add(runs.map((run, index) => ({ ...run, specHash: createHash('sha256').update(`${run.specHash}:${index}:${process.hrtime.bigint()}`).digest('hex') })))
+      return group.add(runs.map((run, index) => ({ ...run, specHash: createHash('sha256').update(`${run.specHash}:${index}:${randomUUID()}`).digest('hex') })))
     }
   }
 
@@ -91,14 +93,13 @@ export class Ingest {
   /** Runs for which a worker has room right now are written as leased to it: one statement and one wait less than enqueue and lease. */
   async #writeLeased(runs: NewRun[]): Promise<Placed[]> {
     const places = this.#reserve(runs)
-    const offers = places.map((place): Offer | undefined => place && { sessionId: place.sessionId, workerId: place.workerId, lease: randomUUID() })
     let leased: Leased[] = []
     try {
-      const placed = await enqueue(this.#db, runs, offers, this.#options.leaseMs)
-      leased = placed.flatMap(({ id, leased: isLeased }, index) => (isLeased ? [newborn(id, runs[index] as NewRun, offers[index] as Offer, index)] : []))
+      const placed = await enqueue(this.#db, runs, places, this.#options.leaseMs)
+      leased = placed.flatMap(({ id, leased: isLeased }, index) => (isLeased ? [newborn(id, runs[index] as NewRun, places[index] as Place, index)] : []))
       return placed
     } catch (error) {
-      if (offers.some(Boolean) && sqlState(error) === undefined) this.#options.onUncertain()
+      if (places.some(Boolean) && sqlState(error) === undefined) this.#options.onUncertain()
       throw error
     } finally {
       this.#dispatch.redeem(places, leased)
@@ -131,6 +132,6 @@ function weightOf(runs: NewRun[]): number {
   return weight
 }
 
-function newborn(id: string, run: NewRun, { lease }: Offer, slot: number): Leased {
+function newborn(id: string, run: NewRun, { lease }: Place, slot: number): Leased {
   return { slot, run: id, lease, task: run.task, queue: run.queue, attempt: 1, maxAttempts: run.maxAttempts, timeoutMs: run.timeoutSeconds * 1_000, spec: run.spec, cancelRequested: false }
 }

@@ -40,20 +40,23 @@ const CHARACTERS_PER_WEIGHT = 32_768
 
 /** Ends attempts: decides, writes in groups, tells what happened after the commit. */
 export class Settle {
-  readonly #db: Db
   readonly #events: Events
   readonly #options: SettleOptions
   readonly #succeeding: GroupCommit<Success, boolean>
   readonly #finalizing: GroupCommit<Finalization, Settled | undefined>
   readonly #releasing: GroupCommit<Release, Settled | undefined>
+  readonly #explaining: GroupCommit<Held, Refusal>
   #stopped = false
 
   constructor(db: Db, events: Events, options: SettleOptions) {
-    this.#db = db
     this.#events = events
     this.#options = options
     this.#succeeding = new GroupCommit((items) => succeed(db, items), { limit: 1_000, weight: ({ output }) => 1 + output.length / CHARACTERS_PER_WEIGHT })
     this.#finalizing = new GroupCommit((items) => fenced(items, (once) => finalize(db, once)), { limit: 500 })
+    this.#explaining = new GroupCommit(async (held) => {
+      const verdicts = new Map((await refusals(db, held)).map((row) => [row.lease, row.verdict]))
+      return held.map(({ lease }) => verdicts.get(lease) ?? 'stale_lease')
+    }, { limit: 1_000 })
     this.#releasing = new GroupCommit((items) => fenced(items, (once) => release(db, once)), { limit: 500 })
   }
 
@@ -78,10 +81,15 @@ export class Settle {
       decided.map((decision, index) => (decision.to === 'SUCCESSFUL' ? undefined : outcomeOf(this.#settleOtherwise(reported[index] as Reported, decision)))),
     )
     const stored = await well
+    // The few that were not stored are looked into together, not one after the other.
+    const others: Promise<void>[] = []
     for (const [at, index] of wellIndexes.entries()) {
       const outcome = stored[at] as Outcome<boolean>
-      outcomes[index] = outcome.ok && outcome.out ? this.#succeeded(reported[index] as Reported) : await this.#notStored(reported[index] as Reported, outcome)
+      const one = reported[index] as Reported
+      if (outcome.ok && outcome.out) outcomes[index] = this.#succeeded(one)
+      else others.push(this.#notStored(one, outcome).then((verdict) => void (outcomes[index] = verdict)))
     }
+    await Promise.all(others)
     return outcomes as Outcome<Disposition>[]
   }
 
@@ -185,8 +193,7 @@ export class Settle {
   }
 
   async #explain(held: Held): Promise<Disposition> {
-    const [row] = await refusals(this.#db, [held])
-    const disp = row?.verdict ?? 'stale_lease'
+    const disp = await this.#explaining.add(held)
     if (disp !== 'duplicate') this.#events.emit('result.refused', { runId: held.run, workerId: held.workerId, code: disp })
     return { disp }
   }

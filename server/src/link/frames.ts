@@ -39,7 +39,7 @@ async function hello(link: Link, frame: WorkerFrameOf['hello']): Promise<void> {
 }
 
 async function greet(link: Link, frame: WorkerFrameOf['hello']): Promise<void> {
-  const { config, db, sessions, brokerId, links, events } = link.context
+  const { config, db, sessions, brokerId, links, events, dispatch } = link.context
   const workerId = `${frame.worker}#${frame.instance.slice(0, 8)}`
   const { allowed, refused } = withinScope(link, frame.subs)
   const resumed = frame.resume && (await sessions.resume(db, frame.resume.session, frame.resume.key, workerId, brokerId, config.leaseMs))
@@ -53,8 +53,9 @@ async function greet(link: Link, frame: WorkerFrameOf['hello']): Promise<void> {
   if (resumed) {
     // Known by lease, not by run: it may hold an old lease of a run whose new one never reached it.
     const kept = verdicts.filter(({ verdict }) => verdict === 'keep' || verdict === 'cancel').map(({ run }) => run)
-    const undelivered = await sessions.stray(db, [session.sessionId], kept)
-    releaseInBackground(link, undelivered.map((item) => ({ ...item, delayMs: 0 })))
+    const undelivered = await sessions.stray(db, [session], kept)
+    // What is still on its way reaches this link, or goes back because its old one is gone.
+    releaseInBackground(link, undelivered.filter(({ lease }) => !dispatch.isFlying(lease)).map((item) => ({ ...item, delayMs: 0 })))
   }
   // Also when it closed meanwhile: its leases are under this session now, and `closed` has shortened it.
   const answers = verdicts.map((verdict) => verdictFor(link, verdict))

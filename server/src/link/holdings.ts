@@ -6,7 +6,7 @@ import type { Entry } from './ledger.js'
 /** What all links hold, as the chores see it. */
 export function holdingsOf({ links, settle, dispatch }: LinkContext): Holdings {
   return {
-    sessionIds: () => links.open().map((link) => link.sessionId),
+    sessions: () => links.open().map((link) => link.session),
     runs: () => links.open().flatMap((link) => link.ledger.entries().map((entry) => entry.run)),
     find: (run) => {
       const held = links.holding(run)

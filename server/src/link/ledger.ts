@@ -44,7 +44,7 @@ export class Ledger {
     return this.#entries.get(l)
   }
 
-  /** Looks through all: only who cancels asks, and an index would cost every lease. */
+  /** Looks through all: only cancels and overdue runs ask, and an index would cost every lease. */
   ofRun(run: string): Entry | undefined {
     let found: Entry | undefined
     for (const entry of this.#entries.values()) if (entry.run === run) found = entry

@@ -16,9 +16,7 @@ export interface Placed {
 }
 
 /** A lease for a run that does not exist yet. */
-export interface Offer extends Slot {
-  lease: string
-}
+export type Offer = Slot & { lease: string }
 
 type PlainColumns = [
   specs: string,

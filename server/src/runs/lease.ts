@@ -8,6 +8,8 @@ import { Distinct } from './distinct.js'
 export interface Slot {
   sessionId: string
   workerId: string
+  /** Id of the lease that would be made; known before it is written, it can be told from a stray one. Default: a new one. */
+  lease?: string
 }
 
 /** A run leased to the session of `slot` (an index into the slots asked for). */
@@ -39,7 +41,7 @@ export async function lease(db: Db, queues: string[], slots: Slot[], leaseMs: nu
     plainArray(slots.map((slot) => places.indexOf(slot))),
     places.values.map((slot) => slot.sessionId),
     places.values.map((slot) => slot.workerId),
-    plainArray(slots.map(() => randomUUID())),
+    plainArray(slots.map((slot) => slot.lease ?? randomUUID())),
     leaseMs,
   ])
   const runs = rows.filter((row): row is Leased & { taken: number } => row.run !== null)

@@ -177,7 +177,7 @@ t.test('what a session holds and nobody knows of is found, by its lease', async 
   const given = await givenDatabase(t)
   const session = await givenSession(given.db, 'w')
   const [known, unknown, other] = [await givenLeased(given.db, session), await givenLeased(given.db, session), await givenLeased(given.db, await givenSession(given.db, 'x'))]
-  t.strictSame(await stray(given.db, [session.sessionId], [known.run]), [{ run: unknown.run, lease: unknown.lease }])
+  t.strictSame(await stray(given.db, [session], [known.run]), [{ run: unknown.run, lease: unknown.lease }])
   t.ok(other)
   await givenRuns(given.db, {})
   t.strictSame(await stray(given.db, [], []), [])

@@ -23,7 +23,7 @@ const resumeSql = statement<[string, Buffer, string, number, string], { sessionI
 const renewSql = statement<[string[], number[], number], { sessionId: string }>(import.meta.url, 'renew.sql')
 const shortenSql = statement<[string, number, number], never>(import.meta.url, 'shorten.sql')
 const closeSql = statement<[string, number], never>(import.meta.url, 'close.sql')
-const straySql = statement<[string[], string[]], { run: string; lease: string }>(import.meta.url, 'stray.sql')
+const straySql = statement<[string[], number[], string[]], { run: string; lease: string }>(import.meta.url, 'stray.sql')
 
 /** A new session. `key` is its secret: whoever shows it may attach again. */
 export async function open(db: Db, worker: Registration, brokerId: string, leaseMs: number): Promise<Session & { key: string }> {
@@ -56,9 +56,9 @@ export async function close(db: Db, session: Session): Promise<void> {
   await db.query(closeSql, [session.sessionId, session.conn])
 }
 
-/** Leases these sessions hold in the database, but for those of `known` runs. */
-export function stray(db: Db, sessionIds: string[], known: string[]) {
-  return db.query(straySql, [sessionIds, known])
+/** Leases these sessions hold in the database, but for those of `known` runs. Nothing of a session that a newer connection speaks for. */
+export function stray(db: Db, sessions: Pick<Session, 'sessionId' | 'conn'>[], known: string[]) {
+  return db.query(straySql, [sessions.map((session) => session.sessionId), sessions.map((session) => session.conn), known])
 }
 
 /** The broker's word on a lease a worker says it holds. */
