@@ -4,7 +4,7 @@ import { brokerProcess, givenToken } from '../helpers/broker.js'
 import { allSucceededOnce, auditTransitions, startedMoreThanOnce, testLedger, unfinished } from '../helpers/ledger.js'
 import { work } from '../helpers/ledger-tasks.js'
 import { ownPostgres } from '../helpers/own-postgres.js'
-import { producer } from '../helpers/producer.js'
+import { plainProducer, producer } from '../helpers/producer.js'
 import { until } from '../helpers/wait.js'
 import { workerProcess } from '../helpers/worker.js'
 
@@ -19,9 +19,10 @@ t.test('Postgres stops and starts under load: the broker says 503 meanwhile, wor
   const workers = await Promise.all(['one', 'two'].map((name) => workerProcess(t, { urls: url, token, name, concurrency: 4, env: ledger.env })))
   const reproq = new Reproq({ url, token })
   const load = producer(t, reproq, (n) => ({ input: { ms: 20 + (n % 5) * 20 } }))
+  const plain = plainProducer(t, reproq, (n) => ({ input: { ms: 20 + (n % 5) * 20 } }))
   const long = await reproq.enqueueMany(work, [3_000, 3_500].map((ms) => ({ input: { ms }, priority: 100 })))
   await until('the long ones run', () => long.every(({ id }) => ledger.startsOf(id).length === 1))
-  await until('the load goes on', () => load.acknowledged.size > 30)
+  await until('the load goes on', () => load.acknowledged.size > 30 && plain.acknowledged.size > 30)
 
   await database.stop()
   const ask = (path: string, init: RequestInit = {}) => fetch(url + path, { ...init, headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' } })
@@ -44,14 +45,18 @@ t.test('Postgres stops and starts under load: the broker says 503 meanwhile, wor
   t.match(await until('ready again', async () => (await ask('/readyz')).status === 200), true)
   t.equal(child.exitCode, null, 'it was the same broker all the time')
 
-  const { keys, acknowledged } = await load.stop()
+  const answered = plain.acknowledged.size
+  await until('and without keys too', () => plain.acknowledged.size > answered + 10)
+  const [{ keys, acknowledged }, keyless] = await Promise.all([load.stop(), plain.stop()])
   await until('all is done', async () => (await unfinished(database)) === 0, 20_000)
   const rows = await allSucceededOnce(t, database, ledger)
-  t.equal(rows.length, keys + 3)
-  t.strictSame([...acknowledged].filter((id) => !rows.some(({ run }) => run === id)), [], 'every acknowledged enqueue is there')
+  const without = rows.length - keys - 3
+  t.ok(keyless.unanswered > 0, `${keyless.unanswered} enqueues without a key had no answer`)
+  t.ok(without >= keyless.acknowledged.size && without <= keyless.acknowledged.size + keyless.unanswered, `one run for each key, and ${without} without: all ${keyless.acknowledged.size} that were answered, and no more than were asked for`)
+  t.strictSame([...acknowledged, ...keyless.acknowledged].filter((id) => !rows.some(({ run }) => run === id)), [], 'every acknowledged enqueue is there')
   t.strictSame([...startedMoreThanOnce(ledger)], [], 'no run was started twice')
   t.strictSame(rows.filter(({ attempts, kinds }) => attempts !== 1 || kinds.length > 0), [], 'and no attempt was used up')
-  t.comment(`resumed after ${resumed} ms`)
+  t.comment(`resumed after ${resumed} ms; ${without - keyless.acknowledged.size} of ${keyless.unanswered} unanswered enqueues were stored`)
 })
 
 t.test('an outage longer than the lease: workers stop what they can no longer trust, and nobody is declared dead for it', async (t) => {
