@@ -247,3 +247,28 @@ t.test('a stopped dispatcher leases nothing more', async (t) => {
   await turns()
   t.equal(watched.queries, 0)
 })
+
+t.test('places are reserved for runs to be born leased only where nothing ready may stand before them', async (t) => {
+  const given = await givenDatabase(t)
+  const { dispatch, watched } = dispatchOn(t, given, { batch: 2 })
+  const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 10 })
+  const reserved = () => {
+    const places = dispatch.reserve('default', 3)
+    dispatch.redeem(places, [])
+    return places.length
+  }
+  let whileAsked: number | undefined
+  watched.after = async () => {
+    whileAsked = reserved()
+  }
+  dispatch.register(taker)
+  t.equal(reserved(), 0, 'nobody has looked into the queue yet')
+  await until('the first look', () => whileAsked !== undefined && !dispatch.isBusy)
+  t.equal(whileAsked, 0, 'a statement is asking: what it finds was there before')
+  t.equal(reserved(), 3, 'the queue is known to be empty')
+
+  dispatch.wake('default')
+  t.equal(reserved(), 0, 'there is word of a ready run, and nobody has asked for it yet')
+  await until('the second look', () => watched.queries === 2 && !dispatch.isBusy)
+  t.equal(reserved(), 3)
+})

@@ -96,6 +96,23 @@ t.test('a database that is away fails everyone at once: nothing is halved or sen
   t.equal(await after, 4, 'and the next statement is tried as usual')
 })
 
+t.test('a `before` that rejects holds up nobody', async (t) => {
+  let failures = 2
+  const sizes: number[] = []
+  const group = new GroupCommit<number, number>(async (items) => (sizes.push(items.length), items), {
+    limit: 100,
+    before: async () => {
+      if (failures-- > 0) throw new Error('not now')
+    },
+  })
+  // Unhandled, the rejection would fail this file; with the group left busy, these would never be answered.
+  t.strictSame(await Promise.all([group.add(1), group.add(2)]), [1, 2], 'the batch goes on')
+  t.equal(group.isBusy, false)
+  t.equal(await group.add(3), 3, 'and so does the next')
+  t.equal(await group.add(4), 4)
+  t.strictSame(sizes, [2, 1, 1])
+})
+
 t.test('only SQLSTATEs that blame the data count as the item\'s fault', async (t) => {
   for (const state of ['21000', '22P02', '22P05', '22003', '23505', '54000']) t.ok(isData(state), state)
   for (const state of ['40P01', '40001', '57014', '53300', '08006', '42P01', '25006', 'EPIPE', 'XX000']) t.notOk(isData(state), state)

@@ -2,7 +2,15 @@ import t from 'tap'
 import { remoteTask } from '../../../sdk-ts/src/index.js'
 import { testBroker } from '../../../test/helpers/broker.js'
 import { ScriptedWorker } from '../../../test/helpers/scripted-worker.js'
+import { givenDatabase, givenSession, newRunOf } from '../../../test/helpers/given.js'
 import { until } from '../../../test/helpers/wait.js'
+import type { Db } from '../db/pool.js'
+import { BrokerError } from '../errors.js'
+import { Events } from '../events.js'
+import { Dispatch } from './dispatch.js'
+import { Ingest } from './ingest.js'
+import { Promoter } from './promoter.js'
+import { Settle } from './settle.js'
 
 const task = remoteTask<{ args: unknown[] }, unknown>('t.echo')
 const items = (count: number) => Array.from({ length: count }, (_, index) => ({ input: { args: [index] } }))
@@ -81,6 +89,42 @@ t.test('a run born leased to a worker that has just gone is not lost', async (t)
     return seen.size === 10
   })
   t.equal((await database.pool.query('SELECT * FROM task_runs')).rowCount, 10)
+})
+
+t.test('when the answer of a statement is lost, it is said that runs may be born leased that nobody knows; a refusal leaves no such doubt', async (t) => {
+  const given = await givenDatabase(t)
+  const session = await givenSession(given.db, 'w')
+  const events = new Events()
+  let lost = false
+  // The statement is carried out, and its answer does not arrive.
+  const db: Db = {
+    query: async (statement, params) => {
+      const rows = await given.db.query(statement, params)
+      if (lost) throw new BrokerError('DATABASE_UNAVAILABLE', 'gone', { cause: new Error('Connection terminated unexpectedly') })
+      return rows
+    },
+  }
+  const dispatch = new Dispatch(given.db, events, { leaseMs: 60_000, onError: (error) => t.fail(String(error)), onUndelivered: () => t.fail('undelivered') })
+  const settle = new Settle(given.db, events, { retry: { baseMs: 1, capMs: 1, jitter: 0 }, outputBytes: 1_000 })
+  const promoter = new Promoter(given.db, () => {}, (error) => t.fail(String(error)))
+  let doubts = 0
+  const ingest = new Ingest(db, events, dispatch, settle, promoter, { leaseMs: 60_000, onUncertain: () => doubts++ })
+  t.teardown(() => [dispatch, promoter, settle].forEach((part) => part.stop()))
+  const lane = ['default']
+  const taker = { ...session, free: 2, freeLanes: () => [{ queues: lane, free: taker.free }], deliver: () => true }
+  dispatch.register(taker)
+  await until('the queue is known to be empty', () => !dispatch.isBusy && !dispatch.isBehind)
+
+  await t.rejects(ingest.enqueue([newRunOf({ spec: '"\\u0000"' })]), { code: 'DATABASE_REFUSED' })
+  t.equal(doubts, 0, 'refused: nothing was written')
+  lost = true
+  await t.rejects(ingest.enqueue([newRunOf({ queue: 'elsewhere' })]), { code: 'DATABASE_UNAVAILABLE' })
+  t.equal(doubts, 0, 'lost, but nobody had room: what was written is ready, and will be found')
+  await t.rejects(ingest.enqueue([newRunOf()]), { code: 'DATABASE_UNAVAILABLE' })
+  t.equal(doubts, 1)
+  const { rows } = await given.others.query(`SELECT queue_name, status FROM task_runs ORDER BY result_id`)
+  t.strictSame(rows, [{ queue_name: 'elsewhere', status: 'READY' }, { queue_name: 'default', status: 'RUNNING' }], 'rightly so')
+  t.equal(dispatch.room, 2, 'the places are promised to nobody any more')
 })
 
 /** The broker has looked into the queue since the worker came, and found nothing. */
