@@ -42,6 +42,10 @@ export async function buildApp(context: HttpContext): Promise<App> {
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   app.setValidatorCompiler(({ schema, httpPart }) => validators[httpPart === 'body' ? 'body' : 'text'].compile(schema as object))
+  app.addHook('onSend', async (_request, reply) => {
+    // Closing ends idle connections; one that is still being answered would idle on, and hold the process up.
+    if (context.link.links.draining) reply.header('connection', 'close')
+  })
   app.setErrorHandler(sendProblem)
   app.setNotFoundHandler((request) => {
     throw new BrokerError('ROUTE_NOT_FOUND', `There is no ${request.method} ${request.url.split('?')[0]}`)

@@ -22,5 +22,7 @@ export interface HttpContext {
   link: LinkContext
   /** Cancels, tells workers, tells waiters. */
   cancel(runs: string[]): Promise<{ run: string; was: Status; status: Status }[]>
+  /** Aborted when the broker has drained: what is still being answered ends now. */
+  closing: AbortSignal
   ready(): { database: boolean; listening: boolean; draining: boolean }
 }

@@ -28,7 +28,7 @@ export function eventStreamRoute(app: App, context: HttpContext): void {
 }
 
 /** Writes the run's state whenever it changed, and ends the stream with the final one. */
-function follow({ db, events, log }: HttpContext, first: FoundRun, stream: PassThrough): () => void {
+function follow({ db, events, log, closing }: HttpContext, first: FoundRun, stream: PassThrough): () => void {
   let last = ''
   let looking = false
   const tell = (run: FoundRun | undefined) => {
@@ -55,10 +55,14 @@ function follow({ db, events, log }: HttpContext, first: FoundRun, stream: PassT
   const unsubscribe = [events.on('run.leased', mine), events.on('run.settled', mine)]
   const timers = [setInterval(() => void look(), LOOK_MS), setInterval(() => stream.write(': keep-alive\n\n'), KEEP_ALIVE_MS)]
   function stop() {
+    closing.removeEventListener('abort', stop)
     for (const off of unsubscribe) off()
     for (const timer of timers) clearInterval(timer)
     stream.end()
   }
+  // A broker that stops would wait for ever for the last stream to end.
+  closing.addEventListener('abort', stop, { once: true })
   tell(first)
+  if (closing.aborted) stop()
   return stop
 }

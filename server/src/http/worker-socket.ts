@@ -8,6 +8,9 @@ import type { HttpContext } from './context.js'
 import { permitsAnyWork, permitsWork } from './scopes.js'
 import type { Token } from './tokens.js'
 
+/** By then another broker has the worker, or this one has come back. */
+const RETRY_AFTER_MS = 1_000
+
 /** `GET /worker`: a WebSocket becomes a link. `POST /worker/results`: results of a worker that has no socket. */
 export function workerRoutes(app: App, context: HttpContext): void {
   const { config, link: links, log } = context
@@ -57,6 +60,7 @@ async function admit(request: FastifyRequest, { link, config }: HttpContext): Pr
   const offered = (headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
   if (!request.ws) throw new BrokerError('UPGRADE_REQUIRED', 'This is a plain HTTP request')
   if (!offered.includes(SUBPROTOCOL)) throw new BrokerError('UPGRADE_REQUIRED', `The subprotocol ${SUBPROTOCOL} was not offered; got "${offered.join(', ')}"`)
+  if (link.links.draining) throw new BrokerError('DRAINING', 'This broker takes no more workers', { retryAfterMs: RETRY_AFTER_MS })
   if (link.links.size >= config.maxLinks) throw new BrokerError('TOO_MANY_CONNECTIONS', `${link.links.size} workers are connected; the limit is ${config.maxLinks}`, { retryAfterMs: 5_000 })
 }
 

@@ -207,6 +207,8 @@ export class Link implements Taker {
     this.#phase = 'open'
     this.context.links.add(this)
     this.context.dispatch.register(this)
+    // It was upgraded before the broker began to drain, or says hello in between.
+    if (this.context.links.draining) this.drain()
   }
 
   draining(): void {

@@ -6,9 +6,20 @@ export class Links {
   readonly #bySession = new Map<string, Link>()
   /** Every link, also those that have not said hello. */
   readonly #all = new Set<Link>()
+  #draining = false
 
   get size(): number {
     return this.#all.size
+  }
+
+  /** The broker is going down: whoever is here, and whoever says hello from now on, is told so. */
+  get draining(): boolean {
+    return this.#draining
+  }
+
+  drain(): void {
+    this.#draining = true
+    for (const link of this.open()) link.drain()
   }
 
   connected(link: Link): void {
