@@ -8,6 +8,7 @@ export const reproq: System = {
   player: 'reproq',
   hasBroker: true,
   variants: [
+    { label: 'one remote worker, concurrency 200, window 4000', settings: { concurrency: 200, window: 4_000 } },
     { label: 'one remote worker, concurrency 200, window 1000', settings: { concurrency: 200, window: 1_000 } },
     { label: 'one remote worker, concurrency 100, window 500', settings: { concurrency: 100, window: 500 } },
     { label: 'one remote worker, concurrency 50, window 200', settings: { concurrency: 50, window: 200 } },
