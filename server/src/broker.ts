@@ -36,6 +36,7 @@ export class Broker {
   readonly events = new Events()
   readonly log: Logger
   readonly #pool: Pool
+  readonly #tokens: Tokens
   readonly #listen: Listen
   readonly #links = new Links()
   readonly #settle: Settle
@@ -55,6 +56,7 @@ export class Broker {
     this.log = log
     const warn = (message: string) => (error: unknown) => log.warn({ err: error }, message)
     this.#pool = new Pool(config.databaseUrl, config.poolSize)
+    this.#tokens = new Tokens(this.#pool)
     this.#settle = new Settle(this.#pool, this.events, {
       retry: { baseMs: config.retryBaseMs, capMs: config.retryCapMs, jitter: config.retryJitter },
       outputBytes: config.outputBytes,
@@ -81,15 +83,14 @@ export class Broker {
 
   /** Connects, listens, serves. Resolves with the URL it answers at. The schema must be there (`migrate`). */
   async start(): Promise<{ url: string }> {
-    const tokens = new Tokens(this.#pool)
-    await tokens.mustExistBeyondLoopback(this.config.host)
+    await this.#tokens.mustExistBeyondLoopback(this.config.host)
     await this.#listen.start()
     this.#app = await buildApp({
       config: this.config,
       log: this.log,
       db: this.#pool,
       events: this.events,
-      tokens,
+      tokens: this.#tokens,
       ingest: new Ingest(this.#pool, this.events, this.#dispatch, this.#settle, this.#promoter, { leaseMs: this.config.leaseMs, onUncertain: () => (this.#strayed = true) }),
       waiters: this.#waiters,
       settle: this.#settle,
@@ -242,6 +243,16 @@ export class Broker {
         }
       },
     }
+    const tokens = {
+      name: 'tokens',
+      // As often as a live worker is heard of: a token that has ended is worth no more than a worker that has.
+      everyMs: config.heartbeatMs,
+      runOnce: async () => {
+        const links = this.#links.all()
+        const ended = await this.#tokens.ended(new Set(links.map(({ tokenHash }) => tokenHash)))
+        for (const link of links) if (ended.has(link.tokenHash)) link.expire()
+      },
+    }
     const strays = {
       name: 'strays',
       everyMs: 1_000,
@@ -255,6 +266,6 @@ export class Broker {
         })
       },
     }
-    return [...chores(context), links, strays]
+    return [...chores(context), links, tokens, strays]
   }
 }

@@ -1,16 +1,20 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { BrokerError } from '../errors.js'
 import type { Db } from '../db/pool.js'
+import { plainArray } from '../db/plain-array.js'
 import { statement } from '../db/statement.js'
 
 export interface Token {
   name: string
   scopes: string[]
+  /** SHA-256 of the secret, in hex. */
+  hash: string
 }
 
 const findSql = statement<[Buffer], Token>(import.meta.url, 'find-token.sql')
 const putSql = statement<[string, Buffer, string[], number | null], never>(import.meta.url, 'put-token.sql')
-const listSql = statement<[], Token & { createdAt: Date; expiresAt: Date | null }>(import.meta.url, 'list-tokens.sql')
+const liveSql = statement<[string], Token>(import.meta.url, 'live-tokens.sql')
+const listSql = statement<[], Omit<Token, 'hash'> & { createdAt: Date; expiresAt: Date | null }>(import.meta.url, 'list-tokens.sql')
 const revokeSql = statement<[string], { name: string }>(import.meta.url, 'revoke-token.sql')
 
 const REMEMBER_MS = 10_000
@@ -37,6 +41,15 @@ export class Tokens {
     return token
   }
 
+  /** Of these hashes, the ones whose token has ended. Asks the database, in one statement, whatever is remembered. */
+  async ended(hashes: ReadonlySet<string>): Promise<Set<string>> {
+    if (hashes.size === 0) return new Set()
+    const live = new Map((await this.#db.query(liveSql, [plainArray([...hashes])])).map((token) => [token.hash, token]))
+    // Also remembered: a worker that comes right back with a revoked token must not be let in once more.
+    for (const hash of hashes) this.#remember(hash, live.get(hash))
+    return new Set([...hashes].filter((hash) => !live.has(hash)))
+  }
+
   /** Refuses to serve a network without any token. */
   async mustExistBeyondLoopback(host: string): Promise<void> {
     if (isLoopback(host) || (await this.#db.query(listSql, [])).length > 0) return
@@ -44,15 +57,19 @@ export class Tokens {
   }
 
   async #find(hash: Buffer): Promise<Token | undefined> {
-    const key = hash.toString('base64')
+    const key = hash.toString('hex')
     const known = this.#remembered.get(key)
     if (known && known.until > performance.now()) return known.token
     const [token] = await this.#db.query(findSql, [hash])
+    this.#remember(key, token)
+    return token
+  }
+
+  #remember(key: string, token: Token | undefined) {
     // Forgets the oldest first, so that guesses cannot fill the memory.
     if (this.#remembered.size >= REMEMBER_MOST) this.#remembered.delete(this.#remembered.keys().next().value as string)
     this.#remembered.delete(key)
     this.#remembered.set(key, { token, until: performance.now() + REMEMBER_MS })
-    return token
   }
 }
 

@@ -16,7 +16,7 @@ export function workerRoutes(app: App, context: HttpContext): void {
   const { config, link: links, log } = context
 
   app.get('/worker', { websocket: true, preValidation: async (request) => admit(request, context), schema: { hide: true } }, (socket, request) => {
-    const { scopes } = request.token
+    const { scopes, hash } = request.token
     const link = new Link(
       {
         send: (text) => socket.send(text),
@@ -27,6 +27,7 @@ export function workerRoutes(app: App, context: HttpContext): void {
       },
       (queue) => permitsWork(scopes, queue),
       links,
+      hash,
     )
     links.links.connected(link)
     // Frames are handled one after the other up to their first wait, in the order they came.

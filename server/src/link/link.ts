@@ -24,6 +24,8 @@ export class Link implements Taker {
   readonly context: LinkContext
   /** Whether the token lets it work on that queue. */
   readonly allows: (queue: string) => boolean
+  /** Hash of the token it came with: the secret is kept nowhere. */
+  readonly tokenHash: string
   readonly #socket: Socket
   #phase: Phase = 'greeting'
   #session: Session | undefined
@@ -33,9 +35,10 @@ export class Link implements Taker {
   #slowSince: number | undefined
   readonly #pending = new Set<Promise<unknown>>()
 
-  constructor(socket: Socket, allows: (queue: string) => boolean, context: LinkContext) {
+  constructor(socket: Socket, allows: (queue: string) => boolean, context: LinkContext, tokenHash = '') {
     this.#socket = socket
     this.allows = allows
+    this.tokenHash = tokenHash
     this.context = context
     this.#greetedAt = this.#heardAt = context.now()
   }
@@ -161,6 +164,11 @@ export class Link implements Taker {
     if (this.#phase === 'closed') return
     this.#phase = 'leaving'
     this.fail('broker_draining', 'broker_draining', 'The broker is shutting down')
+  }
+
+  /** Its token was revoked or has expired. What it holds stays its own for the reconnect window: a token may be rotating. */
+  expire(): void {
+    if (this.#phase !== 'closed') this.fail('unauthorized', 'token_expired', 'The token was revoked or has expired')
   }
 
   /** A newer connection speaks for the session. */
