@@ -7,12 +7,12 @@ import math
 from types import TracebackType
 from typing import Any, Optional
 
-from .errors import InvalidOutput, NonRetryableError, PayloadError, RetryAfter
+from .errors import InvalidOutput, NonRetryableError, PayloadError, RetryAfter, UnknownTask
 
 # What the broker keeps; a traceback's end says more than its beginning.
 _MESSAGE_CHARS = 16_384
 _TRACEBACK_CHARS = 65_536
-_PERMANENT = (NonRetryableError, PayloadError, InvalidOutput)
+_PERMANENT = (NonRetryableError, PayloadError, InvalidOutput, UnknownTask)
 
 
 def success(value: Any) -> str:
@@ -75,7 +75,7 @@ def _first_unfit_of(value: dict[Any, Any], path: str, depth: int) -> Optional[st
 def _class_name(error: BaseException) -> str:
     """As a traceback prints it: dotted, but plain for what is built in."""
     cls = type(error)
-    if isinstance(error, (PayloadError, InvalidOutput)) or cls.__module__ == "builtins":
+    if isinstance(error, (PayloadError, InvalidOutput, UnknownTask)) or cls.__module__ == "builtins":
         return cls.__qualname__
     return f"{cls.__module__}.{cls.__qualname__}"
 

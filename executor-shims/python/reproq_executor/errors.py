@@ -23,6 +23,10 @@ class PayloadError(Exception):
     """The payload cannot be executed as it is, today or tomorrow."""
 
 
+class UnknownTask(ImportError):
+    """The name is no path that could be imported, and no task has it."""
+
+
 class InvalidOutput(Exception):
     """The task ran to its end, but JSON cannot express what it returned."""
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from .errors import UnknownTask
 from .registry import named
 
 
@@ -30,7 +31,7 @@ def _import_longest(task_path: str) -> tuple[Any, list[str]]:
     """Imports as much of the path as is a module; what is left are attributes."""
     names = task_path.split(".")
     if len(names) < 2 or not all(names):
-        raise ImportError(f"{task_path!r} is not a task path: expected module.function. A name of its own is known once its module is loaded, see --preload")
+        raise UnknownTask(f"No task of this worker is named {task_path!r}. Correct the name: package.module.function, or one that a module loaded at the start gave its task")
     for count in range(len(names) - 1, 0, -1):
         name = ".".join(names[:count])
         try:

@@ -121,9 +121,15 @@ class Execute(unittest.TestCase):
             self.assertEqual((envelope["exception_class"], envelope["retryable"]), ("PayloadError", False), payload)
 
     def test_a_path_that_leads_nowhere_is_an_import_error(self):
-        for path in ("nowhere.task", "json.nothing", "json", "json..x", "json.__doc__"):
+        for path in ("nowhere.task", "json.nothing", "json.__doc__"):
             envelope = json.loads(execute(lambda p=path: json.dumps({"task_path": p}).encode(), Order("7", 1)))
             self.assertEqual(envelope["exception_class"], "ImportError", path)
+
+    def test_a_name_that_is_no_path_is_final(self):
+        for path in ("json", "json..x"):
+            envelope = json.loads(execute(lambda p=path: json.dumps({"task_path": p}).encode(), Order("7", 1)))
+            self.assertEqual((envelope["exception_class"], envelope["retryable"]), ("UnknownTask", False), path)
+            self.assertIn(f"No task of this worker is named {path!r}", envelope["message"])
 
     def test_a_module_that_lacks_an_import_is_shown_as_it_is(self):
         envelope = json.loads(execute(lambda: b'{"task_path":"broken_tasks.task"}', Order("7", 1)))

@@ -16,6 +16,8 @@ export interface AnswersOptions {
 
 const OUTBOX_COUNT = 5_000
 const OUTBOX_BYTES = 67_108_864
+/** What we do not serve must not come straight back to us: another worker gets to lease it. */
+const UNSUPPORTED_DELAY_MS = 1_000
 /** With more than this on its way, results wait, so that a heartbeat is never far behind in the socket. */
 const BUSY_BYTES = 1_048_576
 
@@ -107,7 +109,7 @@ export class Answers {
   #sendReturning() {
     if (this.#returning.size === 0) return
     const returning = [...this.#returning]
-    if (!this.#send({ t: 'release', items: returning.map(([held, reason]) => ({ l: held.l, reason })) })) return
+    if (!this.#send({ t: 'release', items: returning.map(([held, reason]) => ({ l: held.l, reason, ...(reason === 'unsupported_task' && { delay_ms: UNSUPPORTED_DELAY_MS }) })) })) return
     this.#returning.clear()
     for (const [held, reason] of returning) this.#options.returned(held, reason)
   }

@@ -18,6 +18,8 @@ export interface LesseeOptions extends LinkOptions {
   lanes: readonly Subscription[]
   concurrency: number
   executors: readonly Executor[]
+  /** Whether another worker of that queue takes what no executor here serves. */
+  givesBackUnserved(queue: string): boolean
   tell: Tell
   failed(error: ReproqError): void
 }
@@ -166,6 +168,7 @@ export class Lessee implements LinkOwner {
     for (const item of items) {
       const held = this.#slots.add(item)
       if (this.#intake.isDraining) this.#giveBack(held, 'shutdown')
+      else if (this.#isForOthers(held)) this.#giveBack(held, 'unsupported_task')
     }
     this.#startNext()
   }
@@ -247,6 +250,10 @@ export class Lessee implements LinkOwner {
     if ('release' in handover) return this.#giveBack(held, handover.release)
     this.#answers.report(held, handover.report)
     this.#adjustIntake()
+  }
+
+  #isForOthers({ assignment: { task, queue } }: HeldRun): boolean {
+    return !this.#options.executors.some((executor) => executor.serves(task, queue)) && this.#options.givesBackUnserved(queue)
   }
 
   #giveBack(held: HeldRun, reason: ReleaseReason) {

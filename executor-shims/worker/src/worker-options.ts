@@ -35,6 +35,11 @@ export interface WorkerOptions {
   retry?: boolean
   /** Default: warnings and errors go to standard error. */
   log?: TaskLog
+  /**
+   * Asked about runs whose task no executor here serves: `true` gives one back, at no cost for it, because another worker
+   * of its queue will take it. Default: `false`, it fails and says why.
+   */
+  givesBackUnserved?: (queue: string) => boolean
 }
 
 /** The options with every default filled in. */
@@ -48,6 +53,7 @@ export interface WorkerSettings {
   drainMs: number
   retry: boolean
   log: TaskLog
+  givesBackUnserved: (queue: string) => boolean
 }
 
 /** The protocol's own bound on windows. */
@@ -66,6 +72,7 @@ export function settingsOf(options: WorkerOptions): WorkerSettings {
     drainMs: options.drainMs ?? 30_000,
     retry: options.retry ?? true,
     log: options.log ?? warningsToStandardError,
+    givesBackUnserved: options.givesBackUnserved ?? (() => false),
   }
 }
 

@@ -6,6 +6,10 @@ export interface DevState {
   pid: number
   url: string
   token: string
+  /** Of Postgres, with its password: for psql, and for a producer that enqueues in its own transaction. */
+  database: string
+  /** Its worker runs Python tasks. */
+  python: boolean
 }
 
 const FOLDER = '.reproq'

@@ -8,11 +8,19 @@ export interface DevWorkerOptions {
   token: string
   python: string | undefined
   tasks: string[]
+  /** Prefixes of the Python tasks it may run. */
+  allowTasks: string[]
   /** Folders where Python also looks for modules. */
   pythonPath: string[]
 }
 
+/** Other workers of this broker are told apart by it. */
+const NAME = `dev-${process.pid}`
 const MAIN = fileURLToPath(new URL('main.js', import.meta.url))
+
+export function isDevWorker(workerId: string): boolean {
+  return workerId.startsWith(`${NAME}#`)
+}
 
 /** The worker of `reproq dev`: the same program as a remote one, in a process of its own. */
 export class DevWorker {
@@ -21,9 +29,9 @@ export class DevWorker {
   #stopping = false
   #said = ''
 
-  constructor({ url, token, python, tasks, pythonPath }: DevWorkerOptions) {
-    const args = ['worker', '--url', url, '--quiet', '--name', 'dev', ...tasks.flatMap((pattern) => ['--tasks', pattern])]
-    if (python !== undefined) args.push('--python', python, '--allow-tasks', '*', '--watch')
+  constructor({ url, token, python, tasks, allowTasks, pythonPath }: DevWorkerOptions) {
+    const args = ['worker', '--url', url, '--quiet', '--name', NAME, ...tasks.flatMap((pattern) => ['--tasks', pattern])]
+    if (python !== undefined) args.push('--python', python, '--allow-tasks', allowTasks.join(','), '--watch')
     this.#child = spawn(process.execPath, [MAIN, ...args], {
       env: { ...process.env, REPROQ_TOKEN: token, PYTHONPATH: [...pythonPath, process.env.PYTHONPATH ?? ''].filter(Boolean).join(delimiter) },
       // Its own group: a Ctrl-C of the terminal is for us, and we stop it in order. The channel tells it when we are gone.
@@ -40,7 +48,8 @@ export class DevWorker {
   /** Resolves when it says hello. Rejects, with what it printed, when it ends before. */
   connected(events: Events): Promise<void> {
     return new Promise((resolve, reject) => {
-      const off = events.on('session.opened', () => {
+      const off = events.on('session.opened', ({ workerId }) => {
+        if (!isDevWorker(workerId)) return
         off()
         resolve()
       })
@@ -54,6 +63,11 @@ export class DevWorker {
       if (this.#stopping) return new Promise<never>(() => {})
       throw Object.assign(new Error(`The worker ended with ${code}\n${this.#said}`), { code: 'WORKER_ENDED', hint: 'its own words are above' })
     })
+  }
+
+  /** What it does not serve itself, it leaves to the workers of these queues. */
+  leaveToOthers(queuesOfOthers: string[]): void {
+    if (this.#child.connected) this.#child.send({ queuesOfOthers })
   }
 
   async stop(): Promise<void> {

@@ -1,19 +1,21 @@
 import type { Command } from 'commander'
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { dirname } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { pino } from 'pino'
-import { Reproq, type RunHandle } from '../../../sdk-ts/src/index.js'
+import { Reproq } from '../../../sdk-ts/src/index.js'
 import { Broker } from '../broker.js'
 import type { Config } from '../config.js'
 import { migrate } from '../db/migrate.js'
 import { Pool } from '../db/pool.js'
 import { BrokerError } from '../errors.js'
 import { createToken } from '../http/tokens.js'
-import { isRunning, markStopped, readDevState, writeDevState } from './dev-state.js'
+import { withDatabase } from './database.js'
+import { startDatabase } from './dev-database.js'
+import { allSucceed, enqueueExamples, EXAMPLE_PREFIX, examplePath, exampleTasks } from './dev-examples.js'
+import { devLog } from './dev-log.js'
+import { followOthers } from './dev-others.js'
+import { type DevState, isRunning, markStopped, readDevState, writeDevState } from './dev-state.js'
 import { DevWorker } from './dev-worker.js'
-import { paint } from './explain.js'
+import { explain, paint } from './explain.js'
+import { failure } from './failure.js'
 import { announceRuns } from './run-lines.js'
 import { addSettingOptions, configOf } from './settings-options.js'
 import { stopSignal } from './stop-signals.js'
@@ -23,33 +25,44 @@ interface DevOptions {
   examples: boolean
   tasks?: string[]
   python?: string | false
+  allowTasks?: string[]
   port?: number
 }
+type Options = DevOptions & Record<string, unknown>
 
 /** In development a retry is soon and a lost worker is noticed at once. */
 const PRESET = { retryBaseMs: 1_000, retryCapMs: 5_000, heartbeatMs: 2_000, leaseMs: 15_000, safetyMs: 3_000, reconnectMs: 5_000, logLevel: 'warn' }
 const PORTS_TO_TRY = 20
-const DATA_FOLDER = '.reproq/pg18'
-const EXAMPLES = fileURLToPath(new URL('../../../../examples', import.meta.url))
+const INTERRUPTED = 130
 
 /** `reproq dev`: PostgreSQL, broker, worker and example runs, on this machine. */
 export function registerDev(program: Command): void {
   addSettingOptions(program.command('dev').description('Start everything on this machine: PostgreSQL (data in .reproq/), broker, a worker, a handful of example runs.'))
     .option('--once', 'stop when the example runs are done; exit 0 if every one succeeded')
-    .option('--no-examples', 'enqueue no example runs')
-    .option('--tasks <pattern...>', 'task modules of the worker, such as "tasks/*.ts"')
+    .option('--no-examples', 'enqueue no example runs; with --tasks, do not load the example tasks either')
+    .option('--tasks <pattern...>', 'task modules of the worker, such as "tasks/*.ts", beside the examples')
     .option('--python <interpreter>', 'run Python tasks with this interpreter (default: python3 where it exists)')
     .option('--no-python', 'run no Python tasks')
+    .option('--allow-tasks <prefixes...>', 'Python tasks it may run beside the examples, such as mypkg.tasks.; * for all')
     .addHelpText('after', '\nExamples:\n  reproq dev\n  reproq dev --once\n  DATABASE_URL=postgres://localhost/app reproq dev --tasks "tasks/*.ts"')
-    .action(dev)
+    .action(async (options: Options, command: Command) => {
+      const before = readDevState()
+      if (before && (await isRunning(before))) await attach(before, options, command)
+      else await dev(options, before?.token)
+    })
 }
 
-async function dev(options: DevOptions & Record<string, unknown>): Promise<void> {
-  const before = readDevState()
-  if (before && (await isRunning(before))) {
-    say(`already running in this folder: ${before.url}  (pid ${before.pid})`)
-    process.exit(0)
-  }
+/** Another one runs in this folder: its broker and worker do, as far as they are what was asked for. */
+async function attach({ url, token, pid, python }: DevState, { once }: Options, command: Command): Promise<never> {
+  const given = command.options.filter((option) => !['once', 'examples'].includes(option.attributeName()) && command.getOptionValueSource(option.attributeName()) === 'cli')
+  if (given.length > 0) throw failure('ALREADY_RUNNING', `reproq dev runs in this folder already (${url}, pid ${pid}), and ${given.map(({ long }) => long).join(', ')} would be ignored`, 'stop that one first (Ctrl-C), or leave the options out')
+  say(`already running in this folder: ${url}  (pid ${pid})`)
+  if (!once) process.exit(0)
+  const interrupted = stopSignal(() => undefined).then(() => INTERRUPTED)
+  process.exit(await Promise.race([enqueueExamples(url, token, python).then(allSucceed).then(codeOf), interrupted]))
+}
+
+async function dev(options: Options, knownToken: string | undefined): Promise<never> {
   say(`${paint('bold', 'reproq')}  dev  ${paint('dim', 'not for production')}\n`)
   const parts: { stop(): Promise<void> }[] = []
   let worker: DevWorker | undefined
@@ -57,67 +70,80 @@ async function dev(options: DevOptions & Record<string, unknown>): Promise<void>
     worker?.kill()
     for (const part of parts) void part.stop()
   })
-  try {
-    const database = await startDatabase(options)
-    if (database.stop) parts.unshift({ stop: database.stop })
-    const token = await prepare(database.url, before?.token)
+  const start = async (): Promise<number> => {
+    const starting = startDatabase(options)
+    // Also one that is asked to stop before it has come up.
+    parts.unshift({ stop: async () => (await starting.catch(() => undefined))?.stop?.() })
+    const database = await starting
+    line('postgres', database.description)
+    if (database.note) say(paint('dim', `    ${database.note}`))
+    const lost = database.lost.catch((error: unknown) => giveUp(error, worker))
+    const token = await prepare(database.url, knownToken, options)
     const { broker, url } = await startBroker(options, database.url)
     parts.unshift(broker)
-    const state = { pid: process.pid, url, token }
+    const python = pythonOf(options.python)
+    const state = { pid: process.pid, url, token, database: database.url, python: python !== undefined }
     writeDevState(state)
     parts.unshift({ stop: async () => markStopped(state) })
     line('broker', `${url}   docs ${url}/docs`)
 
-    const python = pythonOf(options.python)
     announceRuns(broker.events, new Reproq({ url, token }))
-    worker = new DevWorker({ url, token, python, tasks: options.tasks ?? exampleTasks(), pythonPath: existsSync(EXAMPLES) ? [dirname(EXAMPLES)] : [] })
+    const isWithExamples = (options.examples || options.tasks === undefined) && exampleTasks.length > 0
+    const tasks = [...(isWithExamples ? exampleTasks : []), ...(options.tasks ?? [])]
+    worker = new DevWorker({ url, token, python, tasks, allowTasks: [EXAMPLE_PREFIX, ...(options.allowTasks ?? [])], pythonPath: examplePath })
     parts.unshift(worker)
+    followOthers(broker.events, database.url, worker)
     await worker.connected(broker.events)
     line('worker', `typescript${python ? `, python (${python})` : ''}`)
-    say(`\n  try   npx reproq run hello '{"name":"Ada"}'         stop  Ctrl-C\n`)
+    say(`\n  try   npx reproq run ${isWithExamples ? `hello '{"name":"Ada"}'` : `<task> '<input as JSON>'`}         stop  Ctrl-C\n`)
 
-    const runs = options.examples && existsSync(EXAMPLES) ? await enqueueExamples(url, token, python !== undefined) : []
-    if (options.once) process.exitCode = (await allSucceed(runs)) ? 0 : 1
-    else await Promise.race([stopping, worker.failed])
-  } finally {
-    for (const part of parts) await part.stop()
+    const runs = options.examples ? await enqueueExamples(url, token, python !== undefined) : []
+    return Promise.race([options.once ? allSucceed(runs).then(codeOf) : lost, worker.failed, lost])
   }
+  // A Ctrl-C is heard at any moment of the start, too.
+  const done = start()
+  try {
+    const code = await Promise.race([done, stopping.then(() => (options.once ? INTERRUPTED : 0))])
+    done.catch(() => undefined)
+    process.exitCode = code
+  } catch (error) {
+    process.stderr.write(explain(error))
+    process.exitCode = 1
+  }
+  for (const part of parts) await part.stop()
   process.exit()
 }
 
-async function startDatabase(options: Record<string, unknown>): Promise<{ url: string; stop?: () => Promise<void> }> {
-  const { databaseUrl } = configOf(options)
-  const started = performance.now()
-  if (databaseUrl !== '') {
-    line('postgres', `yours, ${new URL(databaseUrl).host}`)
-    return { url: databaseUrl }
-  }
-  const { startEmbedded } = await import('../db/embedded.js')
-  const server = await startEmbedded({ dataDir: DATA_FOLDER })
-  line('postgres', `${server.version} embedded, ${server.relocated ? server.dataDir : DATA_FOLDER} (port ${server.port})   ${seconds(started)}`)
-  if (server.relocated) say(paint('dim', `    ${server.relocated}`))
-  return { url: server.url, stop: () => server.stop() }
+/** Says why, once, and ends: a broker and a worker without a database would only repeat it. */
+async function giveUp(error: unknown, worker: DevWorker | undefined): Promise<never> {
+  process.stderr.write(explain(error))
+  worker?.kill()
+  const state = readDevState()
+  if (state?.pid === process.pid) markStopped(state)
+  process.exit(1)
 }
 
 /** Schema and a token of this folder's own, the same at every start. */
-async function prepare(url: string, token: string | undefined): Promise<string> {
-  const { applied, version } = await migrate({ url })
-  line('schema', `version ${version}${applied.length > 0 ? `, ${applied.length} migrations applied` : ', up to date'}`)
-  const pool = new Pool(url, 1)
-  try {
-    return await createToken(pool, 'dev', ['admin'], null, token)
-  } finally {
-    await pool.close()
-  }
+async function prepare(url: string, token: string | undefined, { databaseUrl }: Options): Promise<string> {
+  return withDatabase(databaseUrl === undefined && !process.env.REPROQ_DATABASE_URL && !process.env.DATABASE_URL ? url : (databaseUrl as string | undefined), async () => {
+    const { applied, version } = await migrate({ url })
+    line('schema', `version ${version}${applied.length > 0 ? `, ${applied.length} migrations applied` : ', up to date'}`)
+    const pool = new Pool(url, 1)
+    try {
+      return await createToken(pool, 'dev', ['admin'], null, token)
+    } finally {
+      await pool.close()
+    }
+  })
 }
 
 /** A port that was asked for is an error when taken; the default moves up and says so. */
-async function startBroker(options: DevOptions & Record<string, unknown>, databaseUrl: string): Promise<{ broker: Broker; url: string }> {
+async function startBroker(options: Options, databaseUrl: string): Promise<{ broker: Broker; url: string }> {
   const config = configOf({ ...options, databaseUrl }, PRESET)
   const explicit = options.port !== undefined || process.env.REPROQ_PORT !== undefined
   for (let tried = 0; ; tried++) {
     const attempt: Config = { ...config, port: config.port + tried }
-    const broker = new Broker(attempt, pino({ level: config.logLevel }, pino.destination(2)))
+    const broker = new Broker(attempt, devLog(config.logLevel))
     try {
       const { url } = await broker.start()
       if (tried > 0) say(paint('yellow', `  port ${config.port} is taken; using ${attempt.port}`))
@@ -135,22 +161,8 @@ function pythonOf(wanted: string | false | undefined): string | undefined {
   return spawnSync('python3', ['--version']).status === 0 ? 'python3' : undefined
 }
 
-function exampleTasks(): string[] {
-  return existsSync(EXAMPLES) ? [`${EXAMPLES}/tasks/*.ts`] : []
-}
-
-async function enqueueExamples(url: string, token: string, python: boolean): Promise<RunHandle[]> {
-  // Compiled with the project; a package without the examples folder never comes here.
-  const module = (await import(new URL('../../../examples/enqueue.js', import.meta.url).href)) as typeof import('../../../examples/enqueue.js')
-  return module.enqueueExamples(new Reproq({ url, token }), { python })
-}
-
-/** Waits for every run; a line says what went wrong with each that did not succeed. */
-async function allSucceed(runs: RunHandle[]): Promise<boolean> {
-  const settled = await Promise.all(runs.map((run) => run.settled({ timeout: '60s' }).catch((error: unknown) => ({ ok: false as const, error }))))
-  for (const one of settled) if (!one.ok) say(paint('red', `✖ ${String(one.error)}`))
-  if (runs.length === 0) say(paint('red', '✖ there were no example runs'))
-  return runs.length > 0 && settled.every(({ ok }) => ok)
+function codeOf(succeeded: boolean): number {
+  return succeeded ? 0 : 1
 }
 
 function line(part: string, text: string): void {
@@ -159,8 +171,4 @@ function line(part: string, text: string): void {
 
 function say(text: string): void {
   process.stderr.write(`${text}\n`)
-}
-
-function seconds(since: number): string {
-  return `${((performance.now() - since) / 1_000).toFixed(1)} s`
 }

@@ -1,7 +1,6 @@
 import type { Command } from 'commander'
-import { loadConfig } from '../config.js'
 import { migrate } from '../db/migrate.js'
-import { BrokerError } from '../errors.js'
+import { withDatabase } from './database.js'
 
 /** `reproq migrate`: creates or adopts Reproq's tables and adds ours. */
 export function registerMigrate(program: Command): void {
@@ -11,9 +10,7 @@ export function registerMigrate(program: Command): void {
     .option('--database-url <url>', 'Postgres 14 to 18 [REPROQ_DATABASE_URL, DATABASE_URL]')
     .addHelpText('after', '\nExamples:\n  reproq migrate --database-url postgres://localhost/app\n  manage.py migrate && reproq migrate')
     .action(async ({ databaseUrl }: { databaseUrl?: string }) => {
-      const config = loadConfig({ databaseUrl })
-      if (config.databaseUrl === '') throw new BrokerError('INVALID_SETTING', 'No database: REPROQ_DATABASE_URL, DATABASE_URL and --database-url are all empty')
-      const { applied, version } = await migrate({ url: config.databaseUrl })
+      const { applied, version } = await withDatabase(databaseUrl, (url) => migrate({ url }))
       process.stdout.write(applied.length === 0 ? `schema version ${version}, nothing to do\n` : `schema version ${version}, applied: ${applied.join(', ')}\n`)
     })
 }

@@ -8,7 +8,11 @@ const marks = { SUCCESSFUL: paint('green', '✔'), FAILED: paint('red', '✖'), 
 
 /** One line on stdout per finished attempt: time, outcome, task, run, how long, result or error. */
 export function announceRuns(events: Events, reproq: Reproq): void {
-  events.on('run.settled', (settled) => void describe(settled, reproq).then((text) => process.stdout.write(`${text}\n`)))
+  events.on('run.settled', (settled) => {
+    // Given back for another worker: nothing was attempted.
+    if (settled.cause === 'released' && !isFinal(settled.status)) return
+    void describe(settled, reproq).then((text) => process.stdout.write(`${text}\n`))
+  })
 }
 
 async function describe(settled: EventMap['run.settled'], reproq: Reproq): Promise<string> {

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { remoteTask, Reproq, TaskCancelled, TaskFailed, WaitTimeout } from '../../../sdk-ts/src/index.js'
 import { readDevState } from './dev-state.js'
+import { failure } from './failure.js'
 
 interface RunOptions {
   url?: string
@@ -28,8 +29,8 @@ export function registerRun(program: Command): void {
       const url = options.url ?? process.env.REPROQ_URL ?? dev?.url
       const token = options.token ?? process.env.REPROQ_TOKEN ?? dev?.token
       const reproq = new Reproq({ ...(url !== undefined && { url }), ...(token !== undefined && { token }) })
-      const call = { args: input === undefined ? json('--args', options.args ?? '[]') : [json('input', input)], kwargs: json('--kwargs', options.kwargs ?? '{}') }
-      const run = await reproq.enqueue(remoteTask<{ args: unknown[]; kwargs: Record<string, unknown> }, unknown>(task), call as never, options.queue === undefined ? {} : { queue: options.queue })
+      const call = callOf(input, options)
+      const run = await reproq.enqueue(remoteTask<{ args: unknown[]; kwargs: Record<string, unknown> }, unknown>(task), call, options.queue === undefined ? {} : { queue: options.queue })
       try {
         process.stdout.write(`${JSON.stringify(await run.result({ timeout: options.timeout as `${number}s` }))}\n`)
       } catch (error) {
@@ -41,10 +42,19 @@ export function registerRun(program: Command): void {
     })
 }
 
+function callOf(input: string | undefined, options: RunOptions): { args: unknown[]; kwargs: Record<string, unknown> } {
+  if (input !== undefined && options.args !== undefined) throw failure('INVALID_OPTION', 'The input and --args are both given', 'the input is the only argument; several go into --args')
+  const args = input === undefined ? json('--args', options.args ?? '[]') : [json('input', input)]
+  const kwargs = json('--kwargs', options.kwargs ?? '{}')
+  if (!Array.isArray(args)) throw failure('INVALID_OPTION', `--args takes a JSON array; got ${options.args}`, `one argument: --args '[{"a":1}]', by name: --kwargs '{"a":1}'`)
+  if (typeof kwargs !== 'object' || kwargs === null || Array.isArray(kwargs)) throw failure('INVALID_OPTION', `--kwargs takes a JSON object; got ${options.kwargs}`, `such as --kwargs '{"a":1}'`)
+  return { args, kwargs: kwargs as Record<string, unknown> }
+}
+
 function json(what: string, text: string): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
-    throw Object.assign(new Error(`${what} is not JSON: ${(error as Error).message}`), { code: 'INVALID_JSON', hint: `quote it for the shell: '{"name":"Ada"}'` })
+    throw failure('INVALID_JSON', `${what} is not JSON: ${(error as Error).message}`, `quote it for the shell: '{"name":"Ada"}'`)
   }
 }

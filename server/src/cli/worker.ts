@@ -1,10 +1,11 @@
 import { type Command, Option } from 'commander'
+import { spawnSync } from 'node:child_process'
 import { BrokerUnreachable, InvalidOption } from '../../../sdk-ts/src/errors.js'
 import { watchCode } from '../../../executor-shims/worker/src/watch-code.js'
 import { Worker } from '../../../executor-shims/worker/src/worker.js'
 import { readDevState } from './dev-state.js'
 import { explain } from './explain.js'
-import { PYTHON_MODES } from './python.js'
+import { interpreterOf, PYTHON_MODES } from './python.js'
 import { executorsOf, type ExecutorFlags } from './worker-executors.js'
 import { linesFor, type Lines } from './worker-lines.js'
 
@@ -60,6 +61,7 @@ async function work(flags: WorkerFlags): Promise<void> {
   const dev = readDevState()
   const urls = flags.url ?? (dev ? [dev.url] : undefined)
   const token = flags.token ?? dev?.token
+  if (flags.python !== undefined) mustRun(flags.python === true ? interpreterOf(process.cwd(), process.env.VIRTUAL_ENV) : flags.python)
   const { executors, described, folders } = await executorsOf(flags, lines.output)
   const worker = new Worker({
     ...(urls && { urls }),
@@ -72,11 +74,39 @@ async function work(flags: WorkerFlags): Promise<void> {
     drainMs: flags.drainMs,
     retry: flags.retry,
     log: lines.log,
+    givesBackUnserved: queuesOfOthers(),
   })
   lines.follow(worker)
+  worker.on('connected', ({ refused }) => {
+    const why = refusedEverywhere(flags.queues, refused)
+    if (why === undefined) return
+    process.stderr.write(why)
+    process.exit(1)
+  })
   if (flags.watch) for (const folder of folders) watchCode(folder, () => executors.forEach((executor) => executor.reload?.()))
   stopOnSignals(worker, lines)
   await run(worker, () => lines.banner({ name: worker.name, queues: flags.queues, concurrency: flags.concurrency, executors: described }))
+}
+
+/** Started by `reproq dev`, it stands beside the workers that people start themselves, and is told which queues those serve. */
+function queuesOfOthers(): (queue: string) => boolean {
+  let served: string[] = []
+  process.on('message', (message: { queuesOfOthers: string[] }) => (served = message.queuesOfOthers))
+  return (queue) => served.some((pattern) => (pattern.endsWith('*') ? queue.startsWith(pattern.slice(0, -1)) : pattern === queue))
+}
+
+/** Every queue of ours was refused: it would wait for ever. */
+function refusedEverywhere(queues: readonly string[], refused: readonly string[]): string | undefined {
+  if (!queues.every((queue) => refused.includes(queue))) return undefined
+  return explain(new InvalidOption(`The token covers none of the queues ${queues.join(', ')}`, `make one with: reproq tokens create <name> --scope ${queues.map((queue) => `work:queue:${queue}`).join(' ')}`))
+}
+
+/** A run must not be the first to learn that there is no such interpreter. */
+function mustRun(interpreter: string): void {
+  const { error, status } = spawnSync(interpreter, ['--version'], { stdio: 'ignore' })
+  if (error === undefined && status === 0) return
+  const reason = error ? ((error as NodeJS.ErrnoException).code ?? error.message) : `exit code ${status}`
+  throw new InvalidOption(`The Python interpreter "${interpreter}" cannot be run (${reason})`, 'install it, or name another: --python <path of the interpreter>')
 }
 
 /** Ends the process: a handler that was given up must not keep it alive. */

@@ -1,0 +1,56 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { configOf } from './settings-options.js'
+import { databaseOf } from './database.js'
+import { failure } from './failure.js'
+
+export const DATA_FOLDER = '.reproq/pg18'
+const LOOK_MS = 500
+
+export interface DevDatabase {
+  url: string
+  /** For people, behind "postgres". */
+  description: string
+  note?: string | undefined
+  stop?: () => Promise<void>
+  /** Rejects when a server that we started is gone. */
+  lost: Promise<never>
+}
+
+/** Yours, if one is named; else one of our own. */
+export async function startDatabase(options: Record<string, unknown>): Promise<DevDatabase> {
+  const { databaseUrl } = configOf(options)
+  if (databaseUrl !== '') {
+    const url = databaseOf(databaseUrl)
+    return { url, description: `yours, ${new URL(url).host}`, lost: new Promise(() => {}) }
+  }
+  const started = performance.now()
+  const { startEmbedded } = await import('../db/embedded.js')
+  const server = await startEmbedded({ dataDir: DATA_FOLDER })
+  const seconds = ((performance.now() - started) / 1_000).toFixed(1)
+  let stopping = false
+  return {
+    url: server.url,
+    description: `${server.version} embedded, ${server.relocated ? server.dataDir : DATA_FOLDER} (port ${server.port})   ${seconds} s`,
+    note: server.relocated,
+    stop: () => {
+      stopping = true
+      return server.stop()
+    },
+    lost: loss(server.pid, () => stopping),
+  }
+}
+
+async function loss(pid: number, isMeant: () => boolean): Promise<never> {
+  while (isAlive(pid) || isMeant()) await delay(LOOK_MS, undefined, { ref: false })
+  throw failure('DATABASE_LOST', `The embedded PostgreSQL (process ${pid}) has ended: it was killed, or the machine ran out of memory`, 'start again; what was committed is in .reproq and will be found')
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    // It runs as another user, and is there.
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
