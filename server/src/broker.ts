@@ -51,7 +51,7 @@ export class Broker {
   #stopping: Promise<void> | undefined
   #strayed = false
 
-  constructor(config: Config, log: Logger = pino({ level: config.logLevel }, pino.destination(2))) {
+  constructor(config: Config, log: Logger = pino({ level: config.logLevel, serializers: { err: pino.stdSerializers.errWithCause } }, pino.destination(2))) {
     this.config = config
     this.log = log
     const warn = (message: string) => (error: unknown) => log.warn({ err: error }, message)

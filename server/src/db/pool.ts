@@ -31,24 +31,36 @@ const SESSION = [
   'jit=off',
   // Somebody's SELECT … FOR UPDATE on a run must not stand in everybody's way for longer.
   'lock_timeout=500',
-  'statement_timeout=30000',
   'idle_in_transaction_session_timeout=30000',
 ]
+
+export interface PoolOptions {
+  /** What pg_stat_activity calls its connections. */
+  name?: string
+  /** Postgres ends a statement after this long. */
+  statementMs?: number
+  /** Without an answer for this long the connection is taken for dead: longer, so that Postgres has its say first. */
+  answerMs?: number
+}
 
 /** The broker's connections. Every query error becomes a BrokerError: unreachable (503) or refused. */
 export class Pool implements Db {
   readonly #pool: pg.Pool
   #healthySince: number | undefined
 
-  constructor(url: string, size: number) {
+  constructor(url: string, size: number, { name = 'reproq broker', statementMs = 30_000, answerMs = statementMs + 5_000 }: PoolOptions = {}) {
     this.#pool = new pg.Pool({
       connectionString: url,
       max: size,
       types,
-      application_name: 'reproq broker',
+      application_name: name,
       connectionTimeoutMillis: 5_000,
+      // A connection that carries nothing any more would hold its query, and its place here, for as long as TCP tries:
+      // a quarter of an hour. The pool throws the connection of a late answer away.
+      query_timeout: answerMs,
       keepAlive: true,
-      options: SESSION.map((setting) => `-c ${setting}`).join(' '),
+      keepAliveInitialDelayMillis: 10_000,
+      options: [...SESSION, `statement_timeout=${statementMs}`].map((setting) => `-c ${setting}`).join(' '),
     })
     // An idle connection that breaks is replaced at the next query; without a listener it would end the process.
     this.#pool.on('error', () => this.#markDown())

@@ -1,20 +1,23 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { Problem } from '../../../protocol/src/index.js'
-import { BrokerError } from '../errors.js'
+import { BrokerError, type BrokerErrorCode } from '../errors.js'
 
 /** Any error → RFC 9457 problem document. What is not in the catalogue is logged and answered as INTERNAL, without its text. */
 export function sendProblem(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): void {
   const known = asBrokerError(error)
-  if (known.status >= 500 && known.code !== 'DATABASE_UNAVAILABLE' && known.code !== 'DRAINING') request.log.error({ err: error }, 'a request failed')
+  if (known.code === 'DATABASE_UNAVAILABLE') request.log.warn({ err: error }, 'a request could not reach the database')
+  else if (known.status >= 500 && known.code !== 'DRAINING') request.log.error({ err: error }, 'a request failed')
   if (known.retryAfterMs !== undefined) reply.header('retry-after', Math.ceil(known.retryAfterMs / 1_000))
   if (known.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer')
   reply.code(known.status).header('content-type', 'application/problem+json').send(JSON.stringify(problemOf(known)))
 }
 
+const forTheLog: ReadonlySet<BrokerErrorCode> = new Set(['DATABASE_UNAVAILABLE', 'DATABASE_REFUSED', 'INTERNAL'])
+
 export function problemOf(error: BrokerError): Problem {
   const { code, status, title, hint } = error
-  // The driver's words about our statements are for the log.
-  const detail = code === 'DATABASE_REFUSED' || code === 'INTERNAL' ? title : error.message
+  // The driver's words name our statements and the address of the database: they are for the log.
+  const detail = forTheLog.has(code) ? title : error.message
   return { type: `https://reproq.dev/errors/${code}`, title, status, detail, code, hint }
 }
 
