@@ -44,7 +44,7 @@ class Execute(unittest.TestCase):
         self.assertEqual(json.loads(execute(lambda: b'{"task_path":"sums/add","args":[1,2]}', Order("7", 1)))["return"], 3)
         with self.assertRaisesRegex(ValueError, "named 'sums/add'"):
             task(name="sums/add")(lambda: None)
-        self.assertIn("--preload", json.loads(execute(lambda: b'{"task_path":"nameless"}', Order("7", 1)))["message"])
+        self.assertIn("a module loaded at the start", json.loads(execute(lambda: b'{"task_path":"nameless"}', Order("7", 1)))["message"])
 
     def test_metadata_and_attempts_are_known_to_the_task(self):
         self.assertEqual(_run(lambda: current().metadata, spec={"metadata": {"tenant": 7}})["return"], {"tenant": 7})
