@@ -3,7 +3,7 @@ import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import '../server/src/broker.js'
-import { settings } from '../server/src/config.js'
+import { loadConfig, settings, type Overrides } from '../server/src/config.js'
 import { statements } from '../server/src/db/statement.js'
 import { BrokerError, errorCodes } from '../server/src/errors.js'
 import { testDatabase } from './helpers/database.js'
@@ -129,4 +129,21 @@ t.test('server/REFERENCE.md lists every setting and every error as the code has 
 t.test('every error code is thrown somewhere', async (t) => {
   const text = sources.filter((file) => file.startsWith('server/') && file !== 'server/src/errors.ts').map(read).join('\n')
   t.strictSame(errorCodes.filter((code) => !text.includes(`BrokerError('${code}'`)), [])
+})
+
+t.test('settings that cannot be, alone or together, are refused with their values', async (t) => {
+  t.doesNotThrow(() => loadConfig({}, {}), 'the defaults can')
+  const rows: [Overrides, RegExp][] = [
+    [{ poolSize: 0 }, /REPROQ_POOL_SIZE is 0; .* at least 1/],
+    [{ port: 70_000 }, /REPROQ_PORT is 70000; .* 65535/],
+    [{ port: 1.5 }, /REPROQ_PORT is 1.5; .* whole/],
+    [{ retryJitter: 1.5 }, /REPROQ_RETRY_JITTER is 1.5; .* at most 1/],
+    [{ leaseMs: 2 ** 31 }, /REPROQ_LEASE_MS is 2147483648/],
+    [{ heartbeatMs: 2_000, leaseMs: 1_000 }, /REPROQ_HEARTBEAT_MS is 2000 and REPROQ_LEASE_MS is 1000/],
+    [{ payloadBytes: 3_000, bodyBytes: 2_000 }, /REPROQ_PAYLOAD_BYTES is 3000 and REPROQ_BODY_BYTES is 2000/],
+    [{ payloadBytes: 3_000, frameBytes: 2_000 }, /REPROQ_PAYLOAD_BYTES is 3000 and REPROQ_FRAME_BYTES is 2000/],
+    [{ logLevel: 'loud' }, /REPROQ_LOG_LEVEL is loud/],
+  ]
+  for (const [overrides, message] of rows) t.throws(() => loadConfig(overrides, {}), { code: 'INVALID_SETTING', message })
+  t.throws(() => loadConfig({}, { REPROQ_LEASE_MS: '5000' }), { code: 'INVALID_SETTING', message: /HEARTBEAT_MS is 10000 and REPROQ_LEASE_MS is 5000/ }, 'also against a default')
 })

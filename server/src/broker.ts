@@ -25,6 +25,8 @@ import * as sessions from './sessions/sessions.js'
 
 const notifySql = statement<[string, string], unknown>(import.meta.url, 'db/notify.sql')
 const LINK_CHECK_MS = 500
+/** A list that takes longer is refused: its client would not wait either. */
+const READ_MS = 5_000
 /** How long answers on their way may take once the broker has drained. */
 const CLOSE_MS = 5_000
 /** Every look says that this broker lives; this many may be missed. */
@@ -36,6 +38,8 @@ export class Broker {
   readonly events = new Events()
   readonly log: Logger
   readonly #pool: Pool
+  /** What producers look at: a slow list takes no connection from heartbeats and results. */
+  readonly #reads: Pool
   readonly #tokens: Tokens
   readonly #listen: Listen
   readonly #links = new Links()
@@ -56,6 +60,7 @@ export class Broker {
     this.log = log
     const warn = (message: string) => (error: unknown) => log.warn({ err: error }, message)
     this.#pool = new Pool(config.databaseUrl, config.poolSize)
+    this.#reads = new Pool(config.databaseUrl, config.readPoolSize, { name: 'reproq reads', statementMs: READ_MS })
     this.#tokens = new Tokens(this.#pool)
     this.#settle = new Settle(this.#pool, this.events, {
       retry: { baseMs: config.retryBaseMs, capMs: config.retryCapMs, jitter: config.retryJitter },
@@ -89,6 +94,7 @@ export class Broker {
       config: this.config,
       log: this.log,
       db: this.#pool,
+      reads: this.#reads,
       events: this.events,
       tokens: this.#tokens,
       ingest: new Ingest(this.#pool, this.events, this.#dispatch, this.#settle, this.#promoter, { leaseMs: this.config.leaseMs, onUncertain: () => (this.#strayed = true) }),
@@ -124,6 +130,7 @@ export class Broker {
     this.#settle.stop()
     await this.#close()
     await this.#listen.stop()
+    await this.#reads.close()
     await this.#pool.close()
   }
 

@@ -8,7 +8,8 @@ export const settings = {
   host: { env: 'REPROQ_HOST', default: '127.0.0.1', doc: 'Address to listen on. Beyond loopback at least one token must exist.' },
   port: { env: 'REPROQ_PORT', default: 4700, doc: 'Port to listen on; 0 takes a free one.' },
   databaseUrl: { env: 'REPROQ_DATABASE_URL', default: '', doc: 'Postgres 14 to 18. DATABASE_URL is read when this is unset.' },
-  poolSize: { env: 'REPROQ_POOL_SIZE', default: 10, doc: 'Database connections, besides one that listens.' },
+  poolSize: { env: 'REPROQ_POOL_SIZE', default: 10, doc: 'Database connections, besides one that listens and those that read.' },
+  readPoolSize: { env: 'REPROQ_READ_POOL_SIZE', default: 3, doc: 'Database connections for reading runs: apart, so that a slow list holds up no heartbeat.' },
   heartbeatMs: { env: 'REPROQ_HEARTBEAT_MS', default: 10_000, doc: 'How often a worker renews its session.' },
   leaseMs: { env: 'REPROQ_LEASE_MS', default: 60_000, doc: 'A silent worker keeps its runs this long.' },
   safetyMs: { env: 'REPROQ_SAFETY_MS', default: 10_000, doc: 'A worker that cannot renew stops this much before its lease ends.' },
@@ -42,7 +43,39 @@ export function loadConfig(overrides: Overrides = {}, env: Record<string, string
     const text = env[setting.env] ?? (key === 'databaseUrl' ? env.DATABASE_URL : undefined)
     return [key, text === undefined || text === '' ? setting.default : read(setting.env, text, setting.default)]
   })
-  return Object.freeze(Object.fromEntries(entries)) as Config
+  const config = Object.freeze(Object.fromEntries(entries)) as Config
+  const [wrong] = faults(config)
+  if (wrong !== undefined) throw new BrokerError('INVALID_SETTING', wrong)
+  return config
+}
+
+type NumberKey = { [Key in keyof Config]: Config[Key] extends number ? Key : never }[keyof Config]
+
+/** Node fires a longer timer at once. */
+const LONGEST_MS = 2_147_483_647
+const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
+/** Zero would be a loop without a pause, or a broker that can do nothing. */
+const AT_LEAST_ONE: NumberKey[] = ['poolSize', 'readPoolSize', 'heartbeatMs', 'leaseMs', 'reapMs', 'lookMs', 'helloMs', 'payloadBytes', 'outputBytes', 'bodyBytes', 'frameBytes', 'maxWindow', 'maxLinks']
+/** The first must not be above the second. */
+const ORDERED: [NumberKey, NumberKey, string][] = [
+  ['heartbeatMs', 'leaseMs', 'a worker would lose its runs before it renews them'],
+  ['payloadBytes', 'bodyBytes', 'the largest payload would not fit into a request'],
+  ['payloadBytes', 'frameBytes', 'the largest payload would not fit into a frame'],
+]
+
+/** What is wrong with the settings, alone or together, as sentences with the values. */
+function* faults(config: Config): Generator<string> {
+  const say = (key: keyof Config) => `${settings[key].env} is ${config[key]}`
+  for (const [key, value] of Object.entries(config) as [keyof Config, number | string][]) {
+    if (typeof value === 'string') continue
+    if (key !== 'retryJitter' && !Number.isInteger(value)) yield `${say(key)}; it takes a whole number`
+    if (key.endsWith('Ms') && value > LONGEST_MS) yield `${say(key)}; it takes at most ${LONGEST_MS}`
+  }
+  for (const key of AT_LEAST_ONE) if (config[key] < 1) yield `${say(key)}; it takes at least 1`
+  if (config.port > 65_535) yield `${say('port')}; it takes at most 65535`
+  if (config.retryJitter > 1) yield `${say('retryJitter')}; it takes at most 1`
+  if (!LEVELS.includes(config.logLevel)) yield `${say('logLevel')}; it takes one of ${LEVELS.join(', ')}`
+  for (const [low, high, because] of ORDERED) if (config[low] > config[high]) yield `${say(low)} and ${say(high)}: ${because}`
 }
 
 function read(variable: string, text: string, fallback: number | string): number | string {

@@ -56,6 +56,7 @@ export async function buildApp(context: HttpContext): Promise<App> {
   await app.register(swagger, { openapi: openapi() })
   await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true })
   await app.register(websocket, { options: socketOptions(config.frameBytes) })
+  app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('/docs'))
   healthRoutes(app, context)
   await app.register(async (v1) => {
     v1.addHook('onRequest', async (request) => {

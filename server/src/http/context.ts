@@ -14,6 +14,8 @@ export interface HttpContext {
   config: Config
   log: Logger
   db: Db
+  /** For what only reads, and may be slow: apart, so that it holds up no heartbeat. */
+  reads: Db
   events: Events
   tokens: Tokens
   ingest: Ingest

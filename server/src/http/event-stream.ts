@@ -17,7 +17,7 @@ export function eventStreamRoute(app: App, context: HttpContext): void {
     '/runs/:id/events',
     { preValidation: needs('read'), schema: { tags: ['runs'], summary: 'The run as a stream of server-sent events', params: RunParams, produces: ['text/event-stream'] } },
     async ({ params, raw }, reply) => {
-      const found = await find(context.db, params.id)
+      const found = await find(context.reads, params.id)
       if (!found) throw new BrokerError('RUN_NOT_FOUND', `No run has the id ${params.id}`)
       const stream = new PassThrough()
       const stop = follow(context, found, stream)
@@ -28,7 +28,7 @@ export function eventStreamRoute(app: App, context: HttpContext): void {
 }
 
 /** Writes the run's state whenever it changed, and ends the stream with the final one. */
-function follow({ db, events, log, closing }: HttpContext, first: FoundRun, stream: PassThrough): () => void {
+function follow({ reads, events, log, closing }: HttpContext, first: FoundRun, stream: PassThrough): () => void {
   let last = ''
   let looking = false
   const tell = (run: FoundRun | undefined) => {
@@ -42,7 +42,7 @@ function follow({ db, events, log, closing }: HttpContext, first: FoundRun, stre
     if (looking || stream.writableEnded) return
     looking = true
     try {
-      tell(await find(db, first.id))
+      tell(await find(reads, first.id))
     } catch (error) {
       log.debug({ err: error, runId: first.id }, 'an event stream could not look; it will look again')
     } finally {

@@ -1,4 +1,5 @@
 import type { FastifyReply } from 'fastify'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import Type from 'typebox'
 import {
   CancelResult,
@@ -16,7 +17,7 @@ import {
 } from '../../../protocol/src/index.js'
 import { BrokerError } from '../errors.js'
 import { find, list } from '../runs/find.js'
-import { newRun } from '../runs/spec.js'
+import { newRun, type NewRun } from '../runs/spec.js'
 import { needs } from './access.js'
 import type { App } from './app.js'
 import type { HttpContext } from './context.js'
@@ -30,7 +31,7 @@ const failures = { '4xx': Problem, '5xx': Problem }
 
 /** Enqueue, read, wait, list, cancel. */
 export function runRoutes(app: App, context: HttpContext): void {
-  const { config, db, ingest } = context
+  const { config, reads, ingest } = context
 
   app.post(
     '/runs',
@@ -46,7 +47,7 @@ export function runRoutes(app: App, context: HttpContext): void {
     { preValidation: needs('enqueue'), schema: { tags: ['runs'], summary: 'Enqueue up to 1,000 runs: all or none', body: EnqueueManyRequest, response: { 201: EnqueuedMany, ...failures } } },
     async ({ body }, reply) => {
       const sources = elements(members(sourceOf(body)).get('runs') as string)
-      const runs = body.runs.map((request, index) => newRun(request, sources[index] as string, config.payloadBytes, `runs[${index}]`))
+      const runs = await newRuns(body.runs, sources, config.payloadBytes)
       return reply.code(201).send({ runs: await ingest.enqueue(runs) })
     },
   )
@@ -64,7 +65,7 @@ export function runRoutes(app: App, context: HttpContext): void {
       },
     },
     async ({ params, query, raw }, reply) => {
-      const found = query.wait_ms > 0 ? await findFinal(context, params.id, query.wait_ms, raw) : await find(db, params.id)
+      const found = query.wait_ms > 0 ? await findFinal(context, params.id, query.wait_ms, raw) : await find(reads, params.id)
       if (!found) throw new BrokerError('RUN_NOT_FOUND', `No run has the id ${params.id}`)
       return sendJson(reply, found.json)
     },
@@ -88,7 +89,7 @@ export function runRoutes(app: App, context: HttpContext): void {
       },
     },
     async ({ query: { cursor, ...filter } }) => {
-      const runs = await list(db, { ...filter, before: cursor })
+      const runs = await list(reads, { ...filter, before: cursor })
       return { runs, next_cursor: runs.length === filter.limit ? (runs.at(-1)?.id ?? null) : null }
     },
   )
@@ -105,13 +106,30 @@ export function runRoutes(app: App, context: HttpContext): void {
   )
 }
 
+/** What is looked at before others have their turn: a bulk of many megabytes must not hold up everybody's heartbeats. */
+const TURN_CHARACTERS = 262_144
+
+async function newRuns(requests: EnqueueRequest[], sources: string[], payloadBytes: number) {
+  const runs: NewRun[] = []
+  let seen = 0
+  for (const [index, request] of requests.entries()) {
+    const source = sources[index] as string
+    runs.push(newRun(request, source, payloadBytes, `runs[${index}]`))
+    seen += source.length
+    if (seen < TURN_CHARACTERS) continue
+    seen = 0
+    await nextTurn()
+  }
+  return runs
+}
+
 /** Text that is JSON already is sent as it is: a serializer would lose digits. */
 function sendJson(reply: FastifyReply, json: string) {
   return reply.type('application/json').send(json)
 }
 
 /** The run, once it is final, or as it is when the time is up or the client has gone. */
-async function findFinal({ db, waiters }: HttpContext, id: string, waitMs: number, client: NodeJS.EventEmitter) {
+async function findFinal({ reads, waiters }: HttpContext, id: string, waitMs: number, client: NodeJS.EventEmitter) {
   // Waiting begins before looking: an end in between is not missed.
   let stopWaiting = () => {}
   const ended = new Promise<void>((resolve) => {
@@ -125,10 +143,10 @@ async function findFinal({ db, waiters }: HttpContext, id: string, waitMs: numbe
     }
   })
   try {
-    const found = await find(db, id)
+    const found = await find(reads, id)
     if (!found || isFinal(found.status)) return found
     await ended
-    return await find(db, id)
+    return await find(reads, id)
   } finally {
     stopWaiting()
   }
