@@ -37,8 +37,8 @@ t.test('whatever happens at once: each run is settled once, and the narrow table
   const some = <T>(list: T[], most: number) => Array.from({ length: Math.min(list.length, pick(most) + 1) }, () => list[pick(list.length)] as T)
   const anySession = () => sessions.at(-1 - pick(3)) as (typeof sessions)[number]
   const verdict = ({ run, lease: id }: Leased): Finalization => {
-    const status = (['SUCCESSFUL', 'FAILED', 'READY'] as const)[pick(3)] ?? 'READY'
-    return { run, lease: id, status, output: status === 'SUCCESSFUL' ? '1' : null, error: status === 'SUCCESSFUL' ? null : '{}', lastError: null, delayMs: pick(2) }
+    const status = (['CANCELLED', 'FAILED', 'READY'] as const)[pick(3)] ?? 'READY'
+    return { run, lease: id, status, error: '{}', lastError: null, delayMs: pick(2) }
   }
   const distinct = (list: Leased[]) => [...new Map(list.map((item) => [item.lease, item])).values()]
   const note = (rows: { run: string; status: string }[]) => settled.push(...rows.filter(({ status }) => status !== 'READY' && status !== 'RUNNING').map(({ run }) => run))

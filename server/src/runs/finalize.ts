@@ -2,13 +2,13 @@ import type { Status } from '../../../protocol/src/index.js'
 import type { Db } from '../db/pool.js'
 import { statement } from '../db/statement.js'
 
-/** The verdict on one leased run. `status` READY is another attempt after `delayMs`. */
+/** The verdict on one leased run that did not go well. `status` READY is another attempt after `delayMs`. */
 export interface Finalization {
   run: string
   lease: string
-  status: 'SUCCESSFUL' | 'FAILED' | 'CANCELLED' | 'READY'
-  /** JSON text, only when SUCCESSFUL. */
-  output: string | null
+  status: 'FAILED' | 'CANCELLED' | 'READY'
+  /** Goes away with the last caller that still names it (engine/settle.ts); an output is `succeed`'s. */
+  output?: null
   /** Entry for errors_json, JSON text. */
   error: string | null
   lastError: string | null
@@ -26,15 +26,14 @@ export interface Settled {
   delayMs: number
 }
 
-const finalizeSql = statement<[string[], string[], string[], (string | null)[], (string | null)[], (string | null)[], number[]], Settled>(import.meta.url, 'finalize.sql')
+const finalizeSql = statement<[string[], string[], string[], (string | null)[], (string | null)[], number[]], Settled>(import.meta.url, 'finalize.sql')
 
-/** RUNNING → final, or READY again. Returns only the runs whose lease still held; the others were not touched. */
+/** RUNNING → FAILED, CANCELLED, or READY again; SUCCESSFUL is `succeed`. Returns only the runs whose lease still held; the others were not touched. */
 export function finalize(db: Db, items: Finalization[]): Promise<Settled[]> {
   return db.query(finalizeSql, [
     items.map((item) => item.run),
     items.map((item) => item.lease),
     items.map((item) => item.status),
-    items.map((item) => item.output),
     items.map((item) => item.error),
     items.map((item) => item.lastError),
     items.map((item) => item.delayMs),

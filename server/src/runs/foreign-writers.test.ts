@@ -3,6 +3,7 @@ import { givenDatabase, givenForeignRun, givenLeased, givenRuns, givenSession, m
 import { finalize, refusals } from './finalize.js'
 import { lease } from './lease.js'
 import { release } from './release.js'
+import { succeed } from './succeed.js'
 
 const hour = () => new Date(Date.now() + 3_600_000)
 
@@ -58,7 +59,7 @@ t.test("the broker's own statements fire no trigger", async (t) => {
   const heard = await notifications(given, async () => {
     const session = await givenSession(given.db, 'w')
     const leased = await givenLeased(given.db, session)
-    await finalize(given.db, [{ ...leased, status: 'SUCCESSFUL', output: '1', error: null, lastError: null, delayMs: 0 }])
+    await succeed(given.db, [{ ...leased, output: '1' }])
     await givenRuns(given.db, { runAfterMs: hour().getTime() })
   })
   t.strictSame(heard, [])
@@ -107,7 +108,7 @@ t.test('a deleted run leaves nothing behind, wherever it was', async (t) => {
   const leased = await givenLeased(given.db, await givenSession(given.db, 'w'))
   await given.others.query('DELETE FROM task_runs')
   for (const table of ['reproq_ready', 'reproq_scheduled', 'reproq_leases', 'reproq_idempotency']) t.strictSame((await given.others.query(`SELECT * FROM ${table}`)).rows, [], table)
-  t.strictSame(await finalize(given.db, [{ ...leased, status: 'SUCCESSFUL', output: '1', error: null, lastError: null, delayMs: 0 }]), [])
+  t.strictSame(await succeed(given.db, [{ ...leased, output: '1' }]), [false])
   t.match(await refusals(given.db, [leased]), [{ verdict: 'stale_lease' }])
 })
 
@@ -120,7 +121,8 @@ t.test('whoever takes a run from our worker breaks its lease: failed by Admin, r
     await given.others.query(`UPDATE task_runs SET ${set} WHERE result_id = $1`, [leased.run])
     const theirs = await rowOf(given.others, leased.run)
     t.equal(theirs.reproq_lease_id, null, set)
-    t.strictSame(await finalize(given.db, [{ ...leased, status: 'SUCCESSFUL', output: '"ours"', error: null, lastError: null, delayMs: 0 }]), [], set)
+    t.strictSame(await succeed(given.db, [{ ...leased, output: '"ours"' }]), [false], set)
+    t.strictSame(await finalize(given.db, [{ ...leased, status: 'FAILED', error: '{}', lastError: 'ours', delayMs: 0 }]), [], set)
     t.strictSame(await release(given.db, [{ ...leased, delayMs: 0 }]), [], set)
     t.strictSame(await rowOf(given.others, leased.run), theirs, `${set}: their word stands`)
     t.strictSame(await misplaced(given.others), [], set)
@@ -136,7 +138,7 @@ t.test('a note on a running run, a new priority, or a wish to cancel it leaves i
   // What places a run that waits says nothing about one that runs: without its lease row nobody would reap it.
   await given.others.query(`UPDATE task_runs SET priority = 9, queue_name = 'elsewhere', run_after = now() + interval '1 h'`)
   t.strictSame(await placesOf(given.others, leased.run), ['leased'])
-  t.equal((await finalize(given.db, [{ ...leased, status: 'SUCCESSFUL', output: '1', error: null, lastError: null, delayMs: 0 }])).length, 1)
+  t.strictSame(await succeed(given.db, [{ ...leased, output: '1' }]), [true])
   t.equal(await statusOf(given.others, leased.run), 'SUCCESSFUL')
 })
 

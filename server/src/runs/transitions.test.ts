@@ -11,7 +11,7 @@ import { succeed } from './succeed.js'
 import { extendLeases, overdue } from './watch.js'
 
 const HOUR_MS = 3_600_000
-const verdict = (leased: { run: string; lease: string }, item: Partial<Finalization> = {}): Finalization => ({ run: leased.run, lease: leased.lease, status: 'SUCCESSFUL', output: '1', error: null, lastError: null, delayMs: 0, ...item })
+const verdict = (leased: { run: string; lease: string }, item: Partial<Finalization> = {}): Finalization => ({ run: leased.run, lease: leased.lease, status: 'FAILED', error: '{}', lastError: null, delayMs: 0, ...item })
 const slots = (count: number) => Array.from({ length: count }, () => ({ sessionId: '1', workerId: 'w' }))
 const leaseIds = async ({ db }: Given, count: number, queues = ['default']) => (await lease(db, queues, slots(count), 60_000)).runs.map(({ run }) => run)
 
@@ -178,14 +178,15 @@ t.test('only the lease that holds a run settles it', async (t) => {
   await release(db, [{ run: old.run, lease: old.lease, delayMs: 0 }])
   const young = (await lease(db, ['of-w'], [session], 60_000)).runs[0] as typeof old
 
-  t.strictSame(await finalize(db, [verdict(old, { output: '"stale"' })]), [])
-  t.match(await rowOf(others, old.run), { status: 'RUNNING', return_json: null })
+  t.strictSame(await finalize(db, [verdict(old)]), [])
+  t.match(await rowOf(others, old.run), { status: 'RUNNING', errors_json: [] })
   t.match(await refusals(db, [old]), [{ verdict: 'stale_lease' }])
 
-  t.match(await finalize(db, [verdict(young, { output: '1.0' })]), [{ run: old.run, lease: young.lease, status: 'SUCCESSFUL', attempt: 1 }])
-  t.strictSame(await finalize(db, [verdict(young, { output: '2' })]), [], 'and settles it once')
-  const [row] = (await others.query('SELECT status, return_json::text AS output, leased_by, leased_until, finished_at IS NOT NULL AS finished FROM task_runs')).rows
-  t.strictSame(row, { status: 'SUCCESSFUL', output: '1.0', leased_by: null, leased_until: null, finished: true })
+  t.match(await finalize(db, [verdict(young, { error: '{"kind": "first"}' })]), [{ run: old.run, lease: young.lease, status: 'FAILED', attempt: 1 }])
+  t.strictSame(await finalize(db, [verdict(young, { error: '{"kind": "second"}' })]), [], 'and settles it once')
+  t.strictSame(await succeed(db, [{ ...young, output: '1' }]), [false])
+  const [row] = (await others.query('SELECT status, errors_json, leased_by, leased_until, finished_at IS NOT NULL AS finished FROM task_runs')).rows
+  t.strictSame(row, { status: 'FAILED', errors_json: [{ kind: 'first' }], leased_by: null, leased_until: null, finished: true })
   const verdictOf = async (run: string, lease: string) => (await refusals(db, [{ run, lease }]))[0]?.verdict
   t.equal(await verdictOf(old.run, young.lease), 'duplicate')
   t.equal(await verdictOf(old.run, old.lease), 'already_final')
@@ -193,24 +194,24 @@ t.test('only the lease that holds a run settles it', async (t) => {
   t.strictSame(await misplaced(others), [])
 })
 
-t.test('success, the short way, has the same fence and writes the same row', async (t) => {
+t.test('success has the same fence, and keeps the output to the digit', async (t) => {
   const { db, others } = await givenDatabase(t)
   const session = await givenSession(db, 'w')
   const old = await givenLeased(db, session)
+  const before = await rowOf(others, old.run)
   await release(db, [{ ...old, delayMs: 0 }])
   const young = (await lease(db, ['of-w'], [session], 60_000)).runs[0] as typeof old
   t.strictSame(await succeed(db, [{ ...old, output: '"stale"' }]), [false])
   t.match(await rowOf(others, old.run), { status: 'RUNNING', return_json: null })
-  t.strictSame(await succeed(db, [{ ...young, output: '"first"' }, { ...young, output: '"first"' }, { ...old, output: '1' }]), [true, false, false])
+  t.strictSame(await succeed(db, [{ ...young, output: '1.0' }, { ...young, output: '"again"' }, { ...old, output: '1' }]), [true, false, false])
   t.strictSame(await succeed(db, [{ ...young, output: '2' }]), [false])
+  t.strictSame(await finalize(db, [verdict(young)]), [])
 
-  const long = await givenLeased(db, session)
-  await finalize(db, [verdict(long, { output: '"first"' })])
-  const comparable = async (run: string) => {
-    const { result_id, enqueued_at, started_at, last_attempted_at, finished_at, created_at, updated_at, reproq_lease_id, ...row } = await rowOf(others, run)
-    return { ...row, finished: finished_at !== null, lease: reproq_lease_id === null, times: [enqueued_at, started_at, last_attempted_at, created_at, updated_at].every(Boolean), id: result_id !== null }
-  }
-  t.strictSame(await comparable(young.run), await comparable(long.run))
+  t.strictSame((await others.query('SELECT return_json::text AS output FROM task_runs')).rows, [{ output: '1.0' }])
+  const row = await rowOf(others, young.run)
+  t.match(row, { status: 'SUCCESSFUL', errors_json: [], last_error: null, failed_at: null, leased_by: null, leased_until: null, finished_at: Date, reproq_lease_id: young.lease, attempts: 1 })
+  t.strictSame(row.run_after, before.run_after)
+  t.match(await refusals(db, [young]), [{ verdict: 'duplicate' }])
   t.strictSame(await misplaced(others), [])
 })
 
@@ -218,7 +219,7 @@ t.test('a lease that ended in a retry is a duplicate while the run waits, and st
   const { db, others } = await givenDatabase(t)
   const session = await givenSession(db, 'w')
   const first = await givenLeased(db, session)
-  const retry = verdict(first, { status: 'READY', output: null, error: '{"kind": "app_error"}' })
+  const retry = verdict(first, { status: 'READY', error: '{"kind": "app_error"}' })
   t.match(await finalize(db, [retry]), [{ status: 'READY', delayMs: 0 }])
   t.match(await rowOf(others, first.run), { status: 'READY', attempts: 1, errors_json: [{ kind: 'app_error' }], finished_at: null, return_json: null })
   t.match(await refusals(db, [first]), [{ verdict: 'duplicate' }])
@@ -237,9 +238,9 @@ t.test('each status is written as its readers expect it', async (t) => {
   const [failed, cancelled, wished] = [await givenLeased(db, session), await givenLeased(db, session), await givenLeased(db, session)]
   await cancel(db, [wished.run])
   const settled = await finalize(db, [
-    verdict(failed, { status: 'FAILED', output: null, error: '{"kind": "timeout"}', lastError: 'late' }),
-    verdict(cancelled, { status: 'CANCELLED', output: null, error: '{"kind": "cancelled"}', lastError: 'x' }),
-    verdict(wished, { status: 'READY', output: null, error: '{"kind": "app_error"}' }),
+    verdict(failed, { status: 'FAILED', error: '{"kind": "timeout"}', lastError: 'late' }),
+    verdict(cancelled, { status: 'CANCELLED', error: '{"kind": "cancelled"}', lastError: 'x' }),
+    verdict(wished, { status: 'READY', error: '{"kind": "app_error"}' }),
   ])
   t.equal(settled.length, 3)
   t.match(await rowOf(others, failed.run), { status: 'FAILED', last_error: 'late', failed_at: Date, finished_at: Date, errors_json: [{ kind: 'timeout' }] })
@@ -255,7 +256,7 @@ t.test('cancel ends what waits, asks what runs, leaves what is over, and says wh
   const waiting = await givenForeignRun(others, { status: 'WAITING' })
   const running = (await givenLeased(db, session)).run
   const done = await givenLeased(db, session)
-  await finalize(db, [verdict(done)])
+  await succeed(db, [{ ...done, output: '1' }])
 
   const rows = await cancel(db, [ready, scheduled, waiting, running, done.run, '424242'])
   t.strictSame(rows.map(({ run, was, status }) => [run, was, status]).toSorted(), [

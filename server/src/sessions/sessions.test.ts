@@ -85,7 +85,7 @@ t.test('what an expired session held is ready again, its attempt counted and exp
   t.equal(await statusOf(others, kept.run), 'RUNNING')
   t.strictSame(await workers(given), ['alive'])
   t.strictSame(await misplaced(others), [])
-  t.strictSame(await finalize(db, [{ run: lost.run, lease: lost.lease, status: 'CANCELLED', output: null, error: null, lastError: null, delayMs: 0 }]), [], 'its lease proves nothing any more')
+  t.strictSame(await finalize(db, [{ run: lost.run, lease: lost.lease, status: 'CANCELLED', error: null, lastError: null, delayMs: 0 }]), [], 'its lease proves nothing any more')
   t.match(await refusals(db, [lost]), [{ verdict: 'stale_lease' }])
   t.match(await reconcile(db, alive.sessionId, [lost]), [{ verdict: 'lost' }], 'also before somebody else has the run')
   t.strictSame(await reap(db), [], 'and it is done once')
@@ -155,7 +155,7 @@ t.test('each lease a worker says it holds gets one true verdict, and the good on
   const old = await givenSession(db, 'w')
   const [kept, wished, settled, retried, released, reLeased] = [await givenLeased(db, old), await givenLeased(db, old), await givenLeased(db, old), await givenLeased(db, old), await givenLeased(db, old), await givenLeased(db, old)]
   await cancel(db, [wished.run])
-  const none = { output: null, error: null, lastError: null, delayMs: 0 }
+  const none = { error: null, lastError: null, delayMs: 0 }
   await finalize(db, [{ ...settled, ...none, status: 'FAILED' }, { ...retried, ...none, status: 'READY', delayMs: 1e6 }])
   await release(db, [{ ...released, delayMs: 1e6 }, { ...reLeased, delayMs: 0 }])
   const other = await givenSession(db, 'x')
