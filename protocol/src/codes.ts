@@ -3,7 +3,6 @@ export const SUBPROTOCOL = 'reproq.worker.v1'
 
 /** Optional features. One is in force only when both sides listed it in `caps` (RQ-HELLO-004). */
 export const CAPABILITIES = ['resume'] as const
-export type Capability = (typeof CAPABILITIES)[number]
 
 /**
  * Codes that end a WebSocket, and what a worker does next.
@@ -58,7 +57,6 @@ export type ErrorCode = (typeof ERROR_CODES)[number]
 
 /** Codes of `result_no`: why a result was not taken. After `temporary` the worker sends it again; the others are final. */
 export const REFUSAL_CODES = ['stale_lease', 'already_final', 'unknown_handle', 'temporary'] as const
-export type RefusalCode = (typeof REFUSAL_CODES)[number]
 
 /** Why a worker gives a lease back unfinished. A release never costs an attempt. */
 export const RELEASE_REASONS = ['shutdown', 'overload', 'unsupported_task', 'preempted'] as const

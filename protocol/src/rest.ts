@@ -3,8 +3,7 @@ import { ProvenResult } from './frames.js'
 
 /** Bodies of the REST interface under `/v1`. The OpenAPI document and the SDK's types come from these. */
 
-export const STATUSES = ['WAITING', 'READY', 'RUNNING', 'SUCCESSFUL', 'FAILED', 'CANCELLED'] as const
-export const FINAL_STATUSES = ['SUCCESSFUL', 'FAILED', 'CANCELLED'] as const
+const FINAL_STATUSES: readonly string[] = ['SUCCESSFUL', 'FAILED', 'CANCELLED']
 export const Status = Type.Union([
   Type.Literal('WAITING'),
   Type.Literal('READY'),
@@ -16,7 +15,7 @@ export const Status = Type.Union([
 export type Status = Static<typeof Status>
 
 /** Whether a run in this status will never change again by itself. */
-export const isFinal = (status: string): boolean => (FINAL_STATUSES as readonly string[]).includes(status)
+export const isFinal = (status: string): boolean => FINAL_STATUSES.includes(status)
 
 const Nullable = <T extends import('typebox').TSchema>(schema: T) => Type.Union([schema, Type.Null()])
 const Instant = Type.String({ format: 'date-time' })
