@@ -46,7 +46,10 @@ export function runRoutes(app: App, context: HttpContext): void {
     '/runs/bulk',
     { preValidation: needs('enqueue'), schema: { tags: ['runs'], summary: 'Enqueue up to 1,000 runs: all or none', body: EnqueueManyRequest, response: { 201: EnqueuedMany, ...failures } } },
     async ({ body }, reply) => {
-      const sources = elements(members(sourceOf(body)).get('runs') as string)
+      const source = sourceOf(body)
+      // Parsing and validation have just had a turn of their own.
+      if (source.length > TURN_CHARACTERS) await nextTurn()
+      const sources = elements(members(source).get('runs') as string)
       const runs = await newRuns(body.runs, sources, config.payloadBytes)
       return reply.code(201).send({ runs: await ingest.enqueue(runs) })
     },
