@@ -1,6 +1,5 @@
 import { type Command, Option } from 'commander'
 import { type Config, loadConfig, type Overrides, settings } from '../config.js'
-import { BrokerError } from '../errors.js'
 
 /** A flag for every setting of the broker: leaseMs → --lease-ms. The defaults stay in the settings table. */
 export function addSettingOptions(command: Command): Command {
@@ -27,7 +26,5 @@ export function configOf(options: Overrides & Record<string, unknown>, preset: O
   const { env } = process
   // A preset (of `reproq dev`) stands for the default: the environment and flags win over it.
   const unset = Object.fromEntries(Object.entries(preset).filter(([key]) => env[settings[key as keyof Config].env] === undefined)) as Overrides
-  const config = loadConfig({ ...unset, ...given })
-  if (Number.isInteger(config.port) && config.port <= 65_535) return config
-  throw new BrokerError('INVALID_SETTING', `The port is ${config.port}; it is a whole number from 0 (a free one) to 65535: --port, REPROQ_PORT`)
+  return loadConfig({ ...unset, ...given })
 }
