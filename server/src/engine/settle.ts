@@ -182,7 +182,6 @@ export class Settle {
       run: held.run,
       lease: held.lease,
       status: to,
-      output: null,
       error: errorEntry(kind, error, held),
       lastError: to === 'READY' ? null : lastError(error),
       delayMs: to === 'READY' ? decision.delayMs : 0,

@@ -7,8 +7,6 @@ export interface Finalization {
   run: string
   lease: string
   status: 'FAILED' | 'CANCELLED' | 'READY'
-  /** Goes away with the last caller that still names it (engine/settle.ts); an output is `succeed`'s. */
-  output?: null
   /** Entry for errors_json, JSON text. */
   error: string | null
   lastError: string | null
