@@ -17,7 +17,11 @@ export function build() {
 
 function compile(project) {
   const tsc = join(root, 'node_modules/typescript/bin/tsc')
-  const { status, stdout, stderr } = spawnSync(process.execPath, [tsc, '-p', join(root, project)], { encoding: 'utf8' })
+  const { status, stdout, stderr } = spawnSync(process.execPath, [tsc, '-p', join(root, project)], {
+    encoding: 'utf8',
+    // Started from a test, this would inherit the test runner's loaders, which the compiler does not survive.
+    env: { ...process.env, NODE_OPTIONS: '' },
+  })
   if (status !== 0) throw new Error(`${project} does not compile\n${stdout}${stderr}`)
 }
 

@@ -89,7 +89,9 @@ t.test('npm start: once, again, beside another, stopped, forced, and with its Po
   forced.child.kill('SIGINT')
   await forced.says(/Ctrl-C again/)
   forced.child.kill('SIGINT')
+  const left = postgres().pid
   t.equal(await forced.ended, 130, 'the second Ctrl-C')
+  await until('Postgres ends by itself then', () => !isAlive(left))
 
   // Looks like Python until it has to run something.
   const python = join(folder, 'python')

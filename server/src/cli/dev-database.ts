@@ -12,6 +12,8 @@ export interface DevDatabase {
   description: string
   note?: string | undefined
   stop?: () => Promise<void>
+  /** Tells a server that we started to end, and does not wait. */
+  kill?: () => void
   /** Rejects when a server that we started is gone. */
   lost: Promise<never>
 }
@@ -35,6 +37,11 @@ export async function startDatabase(options: Record<string, unknown>): Promise<D
     stop: () => {
       stopping = true
       return server.stop()
+    },
+    // Postgres' own fast shutdown, without waiting for it.
+    kill: () => {
+      stopping = true
+      process.kill(server.pid, 'SIGINT')
     },
     lost: loss(server.pid, () => stopping),
   }

@@ -66,15 +66,17 @@ async function dev(options: Options, knownToken: string | undefined): Promise<ne
   say(`${paint('bold', 'reproq')}  dev  ${paint('dim', 'not for production')}\n`)
   const parts: { stop(): Promise<void> }[] = []
   let worker: DevWorker | undefined
+  let killDatabase: (() => void) | undefined
   const stopping = stopSignal(() => {
     worker?.kill()
-    for (const part of parts) void part.stop()
+    killDatabase?.()
   })
   const start = async (): Promise<number> => {
     const starting = startDatabase(options)
     // Also one that is asked to stop before it has come up.
     parts.unshift({ stop: async () => (await starting.catch(() => undefined))?.stop?.() })
     const database = await starting
+    killDatabase = database.kill
     line('postgres', database.description)
     if (database.note) say(paint('dim', `    ${database.note}`))
     const lost = database.lost.catch((error: unknown) => giveUp(error, worker))
