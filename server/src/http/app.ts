@@ -4,8 +4,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import websocket from '@fastify/websocket'
 import { Ajv } from 'ajv'
 import addFormats from 'ajv-formats'
-import fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import fastify, { LogController, type FastifyBaseLogger } from 'fastify'
 import { SUBPROTOCOL } from '../../../protocol/src/index.js'
 import { BrokerError } from '../errors.js'
 import type { HttpContext } from './context.js'
@@ -14,17 +13,9 @@ import { healthRoutes } from './health.js'
 import { parseKeepingSource } from './json-body.js'
 import { sendProblem } from './problem.js'
 import { runRoutes } from './runs.js'
+import type { App } from './typed-app.js'
 import type { Token } from './tokens.js'
 import { workerRoutes } from './worker-socket.js'
-
-export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    /** Who asks; set for every route under /v1. */
-    token: Token
-  }
-}
 
 const CLOSE_MS = 5_000
 

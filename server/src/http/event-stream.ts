@@ -3,7 +3,7 @@ import { isFinal } from '../../../protocol/src/index.js'
 import { BrokerError } from '../errors.js'
 import { find, type FoundRun } from '../runs/find.js'
 import { needs } from './access.js'
-import type { App } from './app.js'
+import type { App } from './typed-app.js'
 import type { HttpContext } from './context.js'
 import { RunParams } from './runs.js'
 

@@ -1,5 +1,5 @@
 import Type from 'typebox'
-import type { App } from './app.js'
+import type { App } from './typed-app.js'
 import type { HttpContext } from './context.js'
 
 /** `/healthz`: the process is alive. `/readyz`: it can do its work. Neither asks for a token or queries the database. */

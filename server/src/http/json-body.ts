@@ -1,4 +1,4 @@
-import type { App } from './app.js'
+import type { App } from './typed-app.js'
 import { BrokerError } from '../errors.js'
 
 const sources = new WeakMap<object, string>()

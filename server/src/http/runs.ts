@@ -19,7 +19,7 @@ import { BrokerError } from '../errors.js'
 import { find, list } from '../runs/find.js'
 import { newRun, type NewRun } from '../runs/spec.js'
 import { needs } from './access.js'
-import type { App } from './app.js'
+import type { App } from './typed-app.js'
 import type { HttpContext } from './context.js'
 import { sourceOf } from './json-body.js'
 

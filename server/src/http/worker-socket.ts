@@ -3,7 +3,7 @@ import { Problem, ResultsRequest, ResultsResponse, SUBPROTOCOL, type ProvenResul
 import { BrokerError } from '../errors.js'
 import { statement } from '../db/statement.js'
 import { Link } from '../link/link.js'
-import type { App } from './app.js'
+import type { App } from './typed-app.js'
 import type { HttpContext } from './context.js'
 import { permitsAnyWork, permitsWork } from './scopes.js'
 import type { Token } from './tokens.js'
