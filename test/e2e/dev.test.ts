@@ -122,6 +122,6 @@ t.test('a broker that cannot start says why and ends', { timeout: 60_000 }, asyn
   t.equal(await taken.ended, 1)
   t.match(taken.said(), /PORT_TAKEN/)
   const high = broker('--port', '99999')
-  t.equal(await high.ended, 1)
+  t.equal(await high.ended, 2, 'a wrong value is wrong usage')
   t.match(high.said(), /INVALID_SETTING .*99999/)
 })

@@ -4,6 +4,7 @@ import { Broker } from '../broker.js'
 import type { Config } from '../config.js'
 import { migrate, schemaState } from '../db/migrate.js'
 import { withDatabase } from './database.js'
+import { exitCodeOf } from './exit-codes.js'
 import { explain, paint } from './explain.js'
 import { failure } from './failure.js'
 import { addSettingOptions, configOf } from './settings-options.js'
@@ -38,9 +39,9 @@ async function startedOrGone(config: Config): Promise<{ broker: Broker; url: str
     return { broker, url }
   } catch (error) {
     process.stderr.write(explain(error))
-    setTimeout(() => process.exit(1), GIVE_UP_MS)
+    setTimeout(() => process.exit(exitCodeOf(error)), GIVE_UP_MS)
     await broker.stop({ drainMs: 0 }).catch(() => undefined)
-    process.exit(1)
+    process.exit(exitCodeOf(error))
   }
 }
 

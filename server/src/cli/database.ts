@@ -31,7 +31,7 @@ function explained(error: unknown, url: string, source: string): unknown {
   const { host, pathname, username } = new URL(url)
   const where = host || 'the local socket'
   if (code === NOT_THERE) return failure('DATABASE_NOT_FOUND', `The database ${JSON.stringify(decodeURIComponent(pathname.slice(1)))} of ${source} does not exist on ${where}`, `create it (createdb), or correct ${source}`)
-  if (WRONG_LOGIN.test(code)) return failure('DATABASE_UNAVAILABLE', `Postgres on ${where} refuses the user ${JSON.stringify(decodeURIComponent(username))} of ${source}: ${message}`, `correct user and password in ${source}`)
+  if (WRONG_LOGIN.test(code)) return failure('DATABASE_DENIED', `Postgres on ${where} refuses the user ${JSON.stringify(decodeURIComponent(username))} of ${source}: ${message}`, `correct user and password in ${source}`)
   if (code === NO_TABLE) return failure('SCHEMA_BEHIND', `The database of ${source} lacks tables of Reproq: ${message}`, 'reproq migrate')
   if (/^E[A-Z]+$|^EAI_/.test(code)) return failure('DATABASE_UNAVAILABLE', `No Postgres answers at ${where}, as ${source} says (${code})`, `start it, or correct ${source}`)
   return error

@@ -14,6 +14,7 @@ import { devLog } from './dev-log.js'
 import { followOthers } from './dev-others.js'
 import { type DevState, isRunning, markStopped, readDevState, writeDevState } from './dev-state.js'
 import { DevWorker } from './dev-worker.js'
+import { exitCodeOf, exitCodes } from './exit-codes.js'
 import { explain, paint } from './explain.js'
 import { failure } from './failure.js'
 import { announceRuns } from './run-lines.js'
@@ -33,7 +34,6 @@ type Options = DevOptions & Record<string, unknown>
 /** In development a retry is soon and a lost worker is noticed at once. */
 const PRESET = { retryBaseMs: 1_000, retryCapMs: 5_000, heartbeatMs: 2_000, leaseMs: 15_000, safetyMs: 3_000, reconnectMs: 5_000, logLevel: 'warn' }
 const PORTS_TO_TRY = 20
-const INTERRUPTED = 130
 
 /** `reproq dev`: PostgreSQL, broker, worker and example runs, on this machine. */
 export function registerDev(program: Command): void {
@@ -58,7 +58,7 @@ async function attach({ url, token, pid, python }: DevState, { once }: Options, 
   if (given.length > 0) throw failure('ALREADY_RUNNING', `reproq dev runs in this folder already (${url}, pid ${pid}), and ${given.map(({ long }) => long).join(', ')} would be ignored`, 'stop that one first (Ctrl-C), or leave the options out')
   say(`already running in this folder: ${url}  (pid ${pid})`)
   if (!once) process.exit(0)
-  const interrupted = stopSignal(() => undefined).then(() => INTERRUPTED)
+  const interrupted = stopSignal(() => undefined).then(() => exitCodes.INTERRUPTED)
   process.exit(await Promise.race([enqueueExamples(url, token, python).then(allSucceed).then(codeOf), interrupted]))
 }
 
@@ -105,12 +105,12 @@ async function dev(options: Options, knownToken: string | undefined): Promise<ne
   // A Ctrl-C is heard at any moment of the start, too.
   const done = start()
   try {
-    const code = await Promise.race([done, stopping.then(() => (options.once ? INTERRUPTED : 0))])
+    const code = await Promise.race([done, stopping.then(() => (options.once ? exitCodes.INTERRUPTED : 0))])
     done.catch(() => undefined)
     process.exitCode = code
   } catch (error) {
     process.stderr.write(explain(error))
-    process.exitCode = 1
+    process.exitCode = exitCodeOf(error)
   }
   for (const part of parts) await part.stop()
   process.exit()

@@ -8,6 +8,12 @@ export function explain(error: unknown): string {
   return `${cross} ${code}  ${message}\n${hint === undefined ? '' : `  fix  ${hint}\n`}`
 }
 
+/** The same for a program, on one line: `{code, message, hint}`. */
+export function explainAsJson(error: unknown): string {
+  const { code = 'UNEXPECTED', message = String(error), hint } = error as { code?: string; message?: string; hint?: string }
+  return `${JSON.stringify({ code, message, ...(hint !== undefined && { hint }) })}\n`
+}
+
 type Colour = Parameters<typeof styleText>[0]
 
 /** Colour only for a terminal that wants it (NO_COLOR, TERM=dumb, pipes and CI do not). */

@@ -1,7 +1,10 @@
 #!/usr/bin/env node
-import { Command } from 'commander'
+import { Command, CommanderError } from 'commander'
 import { readFileSync } from 'node:fs'
-import { explain } from './explain.js'
+import { exitCodeOf } from './exit-codes.js'
+import { explain, explainAsJson } from './explain.js'
+import { failure } from './failure.js'
+import { endWithReader } from './output.js'
 
 const { version } = JSON.parse(readFileSync(new URL('../../../../package.json', import.meta.url), 'utf8')) as { version: string }
 
@@ -9,7 +12,9 @@ const program = new Command('reproq')
   .description('A task queue that lives in your own Postgres')
   .version(version, '--version')
   .showSuggestionAfterError()
-  .showHelpAfterError('(--help shows what there is)')
+  // Usage errors come to the end of this file, like all others.
+  .exitOverride()
+  .configureOutput({ outputError: () => undefined })
   .addHelpText(
     'after',
     `
@@ -35,9 +40,35 @@ const asked = commands.find(({ name }) => process.argv[2] === name || (process.a
 if (asked) (await asked.load())(program)
 else for (const { name, summary } of commands) program.command(name).description(summary)
 
+endWithReader()
 try {
-  await program.parseAsync()
+  await program.parseAsync(withoutColour(process.argv))
 } catch (error) {
-  process.stderr.write(explain(error))
-  process.exitCode = 1
+  const shown = error instanceof CommanderError ? usage(error) : error
+  if (shown !== undefined) {
+    process.stderr.write(wantsJson(process.argv) ? explainAsJson(shown) : explain(shown))
+    process.exitCode = exitCodeOf(shown)
+  }
+}
+
+/** `--no-color` may stand anywhere; what paints looks at the environment. */
+function withoutColour(argv: readonly string[]): string[] {
+  if (argv.includes('--no-color')) {
+    process.env.NO_COLOR = '1'
+    delete process.env.FORCE_COLOR
+  }
+  return argv.filter((word) => word !== '--no-color')
+}
+
+/** What commander objects to; undefined when it only showed help or the version. */
+function usage({ exitCode, message }: CommanderError): Error | undefined {
+  if (exitCode === 0) return undefined
+  if (message === '(outputHelp)') return failure('INVALID_USAGE', 'No command was given', 'the help above shows what there is')
+  const [sentence = '', suggestion] = message.replace(/^error: /, '').split('\n')
+  return failure('INVALID_USAGE', sentence.charAt(0).toUpperCase() + sentence.slice(1), suggestion?.replace(/^\(|\)$/g, '') ?? '--help shows what there is')
+}
+
+/** Looked for here, because the command line may be what is wrong. */
+function wantsJson(argv: readonly string[]): boolean {
+  return argv.some((word, at) => /^(-o|--output=)jsonl?$/.test(word) || (/^jsonl?$/.test(word) && /^(-o|--output)$/.test(argv[at - 1] ?? '')))
 }

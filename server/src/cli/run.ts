@@ -1,11 +1,9 @@
 import type { Command } from 'commander'
-import { remoteTask, Reproq, TaskCancelled, TaskFailed, WaitTimeout } from '../../../sdk-ts/src/index.js'
-import { readDevState } from './dev-state.js'
+import { remoteTask, TaskCancelled, TaskFailed, WaitTimeout } from '../../../sdk-ts/src/index.js'
+import { addBrokerOptions, brokerOf, type BrokerOptions } from './broker-access.js'
 import { failure } from './failure.js'
 
-interface RunOptions {
-  url?: string
-  token?: string
+interface RunOptions extends BrokerOptions {
   args?: string
   kwargs?: string
   queue?: string
@@ -14,21 +12,15 @@ interface RunOptions {
 
 /** `reproq run`: enqueue, wait, print the result. Exit codes: 0 done, 1 failure, 6 timed out waiting, 7 the task failed. */
 export function registerRun(program: Command): void {
-  program
-    .command('run <task> [input]')
+  addBrokerOptions(program.command('run <task> [input]'))
     .description('Enqueue a run, wait for it, and print its result as JSON.')
-    .option('--url <url>', 'the broker [REPROQ_URL, or the reproq dev of this folder]')
-    .option('--token <token>', 'bearer token [REPROQ_TOKEN, or that of reproq dev]')
     .option('--args <json>', 'positional arguments, a JSON array')
     .option('--kwargs <json>', 'keyword arguments, a JSON object')
     .option('--queue <name>', 'queue')
     .option('--timeout <duration>', 'how long to wait', '60s')
     .addHelpText('after', `\nExamples:\n  reproq run hello '{"name":"Ada"}'\n  reproq run examples.python_tasks.add --args '[2, 3]'`)
     .action(async (task: string, input: string | undefined, options: RunOptions) => {
-      const dev = readDevState()
-      const url = options.url ?? process.env.REPROQ_URL ?? dev?.url
-      const token = options.token ?? process.env.REPROQ_TOKEN ?? dev?.token
-      const reproq = new Reproq({ ...(url !== undefined && { url }), ...(token !== undefined && { token }) })
+      const reproq = brokerOf(options)
       const call = callOf(input, options)
       const run = await reproq.enqueue(remoteTask<{ args: unknown[]; kwargs: Record<string, unknown> }, unknown>(task), call, options.queue === undefined ? {} : { queue: options.queue })
       try {

@@ -5,6 +5,7 @@ import { isScope } from '../http/scopes.js'
 import { createToken, listTokens, revokeToken } from '../http/tokens.js'
 import { withDatabase } from './database.js'
 import { failure } from './failure.js'
+import { addOutput, printRows, type Format } from './output.js'
 
 /** `reproq tokens`: works on the database itself, so that the first token needs none. */
 export function registerTokens(program: Command): void {
@@ -21,11 +22,16 @@ export function registerTokens(program: Command): void {
       if (wrong !== undefined) throw new BrokerError('INVALID_SETTING', `"${wrong}" is no scope; there are enqueue, read, admin and work:queue:<name or prefix*>`)
       await within(databaseUrl, async (pool) => process.stdout.write(`${await createToken(pool, name, scope, ttl ?? null)}\n`))
     })
-  onDatabase(tokens.command('list'))
+  addOutput(onDatabase(tokens.command('list')))
     .description('names, scopes and expiry')
-    .action(({ databaseUrl }: { databaseUrl?: string }) =>
+    .addHelpText('after', '\nExamples:\n  reproq tokens list\n  reproq tokens list -o id')
+    .action(({ databaseUrl, output }: { databaseUrl?: string; output: Format }) =>
       within(databaseUrl, async (pool) => {
-        for (const { name, scopes, expiresAt } of await listTokens(pool)) process.stdout.write(`${name}\t${scopes.join(' ')}\t${expiresAt?.toISOString() ?? 'does not expire'}\n`)
+        const rows = (await listTokens(pool)).map(({ name, scopes, createdAt, expiresAt }) => ({ name, scopes, created_at: createdAt, expires_at: expiresAt }))
+        await printRows(output, rows, {
+          id: ({ name }) => name,
+          columns: { name: (row) => row.name, scopes: (row) => row.scopes.join(' '), created: (row) => row.created_at, expires: (row) => row.expires_at ?? 'never' },
+        })
       }),
     )
   onDatabase(tokens.command('revoke <name>'))

@@ -107,11 +107,11 @@ t.test('code that heeds its signal is stopped when the time of the drain is over
   t.equal(await ended, 0)
 })
 
-t.test('--no-retry without a broker ends with 4, a refused token with 1, both with the line that helps', async (t) => {
+t.test('--no-retry without a broker ends with 4, a refused token with 5, both with the line that helps', async (t) => {
   const broker = await ScriptedBroker.start(t)
   broker.refusals.push({ status: 401, body: '{"detail":"This token is not known"}' })
   const refused = start(t, ['--url', broker.url, '--tasks', 'tasks.mjs'])
-  t.equal(await refused.ended, 1)
+  t.equal(await refused.ended, 5)
   t.match(refused.said.stderr, /WORKER_REFUSED.*This token is not known\n {2}fix {2}.*--token/)
   broker.stop()
   const unreachable = start(t, ['--url', broker.url, '--tasks', 'tasks.mjs', '--no-retry'])
@@ -121,7 +121,7 @@ t.test('--no-retry without a broker ends with 4, a refused token with 1, both wi
 
 t.test('a wrong number is told as such', async (t) => {
   const { ended, said } = start(t, ['--concurrency', 'many', '--tasks', 'tasks.mjs'])
-  t.equal(await ended, 1)
+  t.equal(await ended, 2)
   t.match(said.stderr, /--concurrency is "many"/)
 })
 

@@ -1,9 +1,10 @@
 import { type Command, Option } from 'commander'
 import { spawnSync } from 'node:child_process'
-import { BrokerUnreachable, InvalidOption } from '../../../sdk-ts/src/errors.js'
+import { InvalidOption } from '../../../sdk-ts/src/errors.js'
 import { watchCode } from '../../../executor-shims/worker/src/watch-code.js'
 import { Worker } from '../../../executor-shims/worker/src/worker.js'
 import { readDevState } from './dev-state.js'
+import { exitCodeOf, exitCodes } from './exit-codes.js'
 import { explain } from './explain.js'
 import { interpreterOf, PYTHON_MODES } from './python.js'
 import { executorsOf, type ExecutorFlags } from './worker-executors.js'
@@ -23,10 +24,7 @@ interface WorkerFlags extends ExecutorFlags {
   quiet?: boolean
 }
 
-const UNREACHABLE = 4
-const FORCED = 130
-
-/** `reproq worker`: leases runs from a broker. Exit codes: 0 drained, 1 failure, 4 no broker (with --no-retry), 130 forced. */
+/** `reproq worker`: leases runs from a broker. Ends with 0 when it has drained, with 4 when no broker answers (--no-retry). */
 export function registerWorker(program: Command): void {
   program
     .command('worker')
@@ -116,7 +114,7 @@ async function run(worker: Worker, banner: () => void): Promise<never> {
     banner()
   } catch (error) {
     process.stderr.write(explain(error))
-    process.exit(error instanceof BrokerUnreachable ? UNREACHABLE : 1)
+    process.exit(exitCodeOf(error))
   }
   // Why it was refused later is in its log.
   await worker.closed().catch(() => (process.exitCode = 1))
@@ -133,9 +131,9 @@ function stopOnSignals(worker: Worker, { log }: Lines): void {
       void worker.drain()
     } else if (signals === 2) {
       log.warn('Stopping by force')
-      process.exitCode = FORCED
+      process.exitCode = exitCodes.INTERRUPTED
       void worker.stop()
-    } else process.exit(FORCED)
+    } else process.exit(exitCodes.INTERRUPTED)
   }
   process.on('SIGINT', stop)
   process.on('SIGTERM', stop)

@@ -1,0 +1,52 @@
+import { spawnSync } from 'node:child_process'
+import t from 'tap'
+import { relative } from '../../server/src/cli/output.js'
+import { MAIN } from '../helpers/broker.js'
+import { reproq, reproqJson } from '../helpers/cli.js'
+import { testDatabase } from '../helpers/database.js'
+
+t.beforeEach((t) => void t.testdir({}))
+
+t.test('a listing is a table, JSON, lines of JSON, or ids; standard error stays empty', async (t) => {
+  const { url } = await testDatabase(t)
+  const env = { REPROQ_DATABASE_URL: url }
+  for (const name of ['web', 'mail']) t.match(await reproq(t, ['tokens', 'create', name], { env }), { code: 0, stdout: /^rq_/ })
+
+  const table = await reproq(t, ['tokens', 'list'], { env })
+  t.match(table, { code: 0, stderr: '' })
+  t.match(table.stdout, /^NAME +SCOPES +CREATED +EXPIRES\nmail +enqueue read +\d{4}-\d\d-\d\dT\S+Z +never\nweb +enqueue read .*\n$/, 'ISO, because nobody looks')
+  t.notMatch(table.stdout, /\u001b/, 'plain bytes')
+  const rows = await reproqJson<{ name: string }[]>(t, ['tokens', 'list'], { env })
+  t.match(rows, [{ name: 'mail', scopes: ['enqueue', 'read'], expires_at: null }, { name: 'web' }])
+  const lines = (await reproq(t, ['tokens', 'list', '--output', 'jsonl'], { env })).stdout
+  t.strictSame(lines.trimEnd().split('\n').map((line) => JSON.parse(line) as unknown), rows)
+  t.equal((await reproq(t, ['tokens', 'list', '-o', 'id'], { env })).stdout, 'mail\nweb\n')
+  const forced = await reproq(t, ['tokens', 'list', '--no-color'], { env: { ...env, FORCE_COLOR: '1' } })
+  t.notMatch(forced.stdout, /\u001b/)
+})
+
+t.test('errors are for people, or JSON for programs; the exit code says which kind', async (t) => {
+  const rows: [args: string[], code: number, stderr: RegExp][] = [
+    [['tokenz'], 2, /INVALID_USAGE {2}Unknown command 'tokenz'\n {2}fix {2}Did you mean tokens\?/],
+    [['tokens', 'lst'], 2, /Did you mean list\?/],
+    [['run'], 2, /Missing required argument 'task'/],
+    [['run', 'x', '{'], 2, /INVALID_JSON/],
+    [['run', 'x', '--url', 'http://127.0.0.1:1'], 4, /BROKER_UNREACHABLE.*http:\/\/127.0.0.1:1/],
+    [['tokens', 'list'], 2, /INVALID_SETTING {2}No database/],
+    [['tokens', 'list', '--database-url', 'postgres://127.0.0.1:1/x'], 4, /No Postgres answers at 127.0.0.1:1/],
+  ]
+  for (const [args, code, stderr] of rows) t.match(await reproq(t, args), { code, stderr }, args.join(' '))
+  const json = await reproq(t, ['tokens', 'list', '-o', 'json'])
+  t.match(JSON.parse(json.stderr), { code: 'INVALID_SETTING', message: /No database/, hint: /REPROQ_DATABASE_URL/ })
+  const { url } = await testDatabase(t)
+  t.match(await reproq(t, ['tokens', 'revoke', 'nobody'], { env: { REPROQ_DATABASE_URL: url } }), { code: 3, stderr: /TOKEN_NOT_FOUND/ })
+})
+
+t.test('a reader that has seen enough is no error', async (t) => {
+  const { status, stdout, stderr } = spawnSync('sh', ['-c', `"${process.execPath}" "${MAIN}" config --explain | head -1`], { encoding: 'utf8' })
+  t.match({ status, stdout, stderr }, { status: 0, stdout: /^REPROQ_HOST=.*\n$/, stderr: '' })
+})
+
+t.test('an instant beside now', async (t) => {
+  t.strictSame([-500, -59_999, -61_000, -7_200_000, -200_000_000, 90_000].map(relative), ['0s ago', '59s ago', '1m ago', '2h ago', '2d ago', 'in 1m'])
+})
