@@ -1,10 +1,11 @@
 import type { Task, TaskLog } from '../../../sdk-ts/src/define-task.js'
-import { InvalidInput, InvalidOutput } from '../../../sdk-ts/src/errors.js'
+import { InvalidOutput } from '../../../sdk-ts/src/errors.js'
 import { describeError } from './describe-error.js'
 import { Stop, type Assignment, type Executor, type Settlement } from './executor.js'
+import { AttemptContext } from './attempt-context.js'
 import { settleStopped, stopOf } from './stopped.js'
 import { tasksByName } from './tasks-by-name.js'
-import { abortSignalOf, StopSource, type StopSignal } from './stop-signal.js'
+import { StopSource, type StopSignal } from './stop-signal.js'
 
 export interface InProcessOptions {
   /** Where the lines of `ctx.log` go. Default: standard error, one line each, led by task and run. */
@@ -66,20 +67,8 @@ export class InProcessExecutor implements Executor {
   }
 
   async #attempt(task: Task, assignment: Assignment, stopping: StopSource): Promise<Settlement> {
-    let signal: AbortSignal | undefined
     try {
-      const output = await task.perform({
-        input: inputOf(assignment),
-        get signal() {
-          return (signal ??= abortSignalOf(stopping))
-        },
-        log: this.#log(assignment),
-        attempt: assignment.attempt,
-        maxAttempts: assignment.max_attempts,
-        runId: assignment.run,
-        task: assignment.task,
-        queue: assignment.queue,
-      })
+      const output = await task.perform(new AttemptContext(assignment, stopping, this.#log))
       return { outcome: 'ok', output: jsonText(task.name, output) }
     } catch (error) {
       return stopping.aborted ? settleStopped(stopOf(stopping), assignment, failed(error)) : failed(error)
@@ -88,31 +77,22 @@ export class InProcessExecutor implements Executor {
 
   /** The attempt's own end, or after a stop and its grace period a verdict without it. */
   #settledOrGivenUp(attempt: Promise<Settlement>, assignment: Assignment, stopping: StopSource): Promise<Settlement> {
-    return new Promise((settle) => {
+    return new Promise((resolve) => {
       let grace: NodeJS.Timeout | undefined
-      const giveUp = () => {
+      const settle = (settlement: Settlement) => {
         clearTimeout(grace)
-        settle(settleStopped(stopOf(stopping), assignment))
+        resolve(settlement)
       }
+      const giveUp = () => settle(settleStopped(stopOf(stopping), assignment))
       const startGrace = () => {
         if (stopOf(stopping).hard) giveUp()
         else grace = setTimeout(giveUp, assignment.cancel_grace_ms)
       }
       this.#running.set(stopping, giveUp)
       stopping.addEventListener('abort', startGrace)
-      void attempt.then(settle).finally(() => clearTimeout(grace))
+      void attempt.then(settle)
     })
   }
-}
-
-/** The one input of a call: its single argument, or its keyword arguments when a producer of another language sent those. */
-function inputOf({ task, spec }: Assignment): unknown {
-  const { args = [], kwargs = {} } = JSON.parse(spec) as { args?: unknown[]; kwargs?: Record<string, unknown> }
-  const keywords = Object.keys(kwargs).length
-  if (args.length + (keywords > 0 ? 1 : 0) > 1) {
-    throw new InvalidInput(task, [{ message: `a TypeScript task takes one argument, the call has ${args.length} positional and ${keywords} keyword arguments` }])
-  }
-  return keywords > 0 ? kwargs : args[0]
 }
 
 /** `undefined` is null. What is no JSON would be none in the next attempt too, so that failure is final. */

@@ -117,7 +117,7 @@ export class Lessee implements LinkOwner {
 
   welcomed(welcome: Welcome, helloSentAt: number, url: string): void {
     const refused = welcome.refused.map(({ queue }) => queue)
-    this.#options.tell('connected', { url, session: welcome.session, resumed: welcome.resumed, refused })
+    this.#options.tell('connected', () => ({ url, session: welcome.session, resumed: welcome.resumed, refused }))
     if (refused.length > 0) this.#log.error('The token does not cover all queues', { refused: refused.join(', ') })
     const { cancelled, confirmed, gone } = this.#slots.reconcile(welcome.verdicts)
     for (const held of confirmed) this.#confirm(held, 'finalized')
@@ -150,7 +150,7 @@ export class Lessee implements LinkOwner {
 
   dropped(at: number, reason: string): void {
     this.#pulse.dropped(at)
-    this.#options.tell('disconnected', { reason })
+    this.#options.tell('disconnected', () => ({ reason }))
     this.changes.happened()
   }
 
@@ -211,7 +211,7 @@ export class Lessee implements LinkOwner {
   #confirm(held: HeldRun, disposition: Disposition, code?: string) {
     this.#forget(held)
     if (code) this.#log.warn(`The output of run ${held.assignment.run} could not be kept`, { code })
-    this.#options.tell('run.confirmed', { ...factsOf(held), disposition, code })
+    this.#options.tell('run.confirmed', () => ({ ...factsOf(held), disposition, code }))
   }
 
   #refused({ items }: BrokerFrameOf['result_no']) {
@@ -236,10 +236,10 @@ export class Lessee implements LinkOwner {
 
   async #run(held: HeldRun) {
     const startedAt = this.#options.now()
-    this.#options.tell('run.started', factsOf(held))
+    this.#options.tell('run.started', () => factsOf(held))
     const settlement = await perform(held.assignment, held.stopping, this.#options.executors)
     const wallMs = this.#options.now() - startedAt
-    this.#options.tell('run.settled', { ...factsOf(held), outcome: settlement.outcome, wallMs, error: settlement.error && `${settlement.error.class}: ${settlement.error.message}` })
+    this.#options.tell('run.settled', () => ({ ...factsOf(held), outcome: settlement.outcome, wallMs, error: settlement.error && `${settlement.error.class}: ${settlement.error.message}` }))
     if (this.#slots.ended(held)) this.#report(held, settlement, wallMs)
     this.#startNext()
     this.changes.happened()
@@ -263,7 +263,7 @@ export class Lessee implements LinkOwner {
 
   #returned(held: HeldRun, reason: ReleaseReason) {
     this.#forget(held)
-    this.#options.tell('run.released', { ...factsOf(held), reason })
+    this.#options.tell('run.released', () => ({ ...factsOf(held), reason }))
     this.changes.happened()
   }
 
@@ -272,7 +272,7 @@ export class Lessee implements LinkOwner {
     held.stopping.abort(new Stop('lost_lease', true))
     this.#forget(held)
     this.#log.warn(`The lease of run ${held.assignment.run} is lost: ${reason}`)
-    this.#options.tell('lease.lost', { ...factsOf(held), reason })
+    this.#options.tell('lease.lost', () => ({ ...factsOf(held), reason }))
   }
 
   #forget(held: HeldRun) {
@@ -285,7 +285,7 @@ export class Lessee implements LinkOwner {
     this.#log.error('No broker has confirmed the leases in time; what runs is being stopped', { runs: running.length })
     // A grace that outlasts the lease is none that we can give.
     for (const held of running) held.stopping.abort(new Stop('lost_lease', held.assignment.cancel_grace_ms > marginMs))
-    this.#options.tell('trust.lost', { runs: running.length })
+    this.#options.tell('trust.lost', () => ({ runs: running.length }))
   }
 
   #regainedTrust() {

@@ -32,15 +32,13 @@ export function handoverOf(settlement: Settlement, wallMs: number, stop: Stop | 
 
 /** The words of a Settlement as the wire has them. Whatever an executor put in, the frame will be a legal one. */
 export function reportOf({ outcome, output, error, retryable, retryAfterMs, exit }: Settlement, wallMs: number): Report {
-  return {
-    outcome,
-    ...(outcome === 'ok' && { output: output ?? 'null' }),
-    ...(error && { error: errorOf(error) }),
-    ...(retryable !== undefined && { retryable }),
-    ...(retryAfterMs !== undefined && { retry_after_ms: milliseconds(retryAfterMs) }),
-    wall_ms: milliseconds(wallMs),
-    ...(exit && { exit: { ...(exit.code !== undefined && { code: exit.code }), ...(exit.signal !== undefined && { signal: exit.signal.slice(0, 32) }) } }),
-  }
+  const report: Report = { outcome, wall_ms: milliseconds(wallMs) }
+  if (outcome === 'ok') report.output = output ?? 'null'
+  if (error) report.error = errorOf(error)
+  if (retryable !== undefined) report.retryable = retryable
+  if (retryAfterMs !== undefined) report.retry_after_ms = milliseconds(retryAfterMs)
+  if (exit) report.exit = { ...(exit.code !== undefined && { code: exit.code }), ...(exit.signal !== undefined && { signal: exit.signal.slice(0, 32) }) }
+  return report
 }
 
 /** The report as JSON, made to fit: an output over the limit fails its own run, and never the frame it travels in. */

@@ -89,3 +89,23 @@ t.test('a run that is removed after its handle went to another one does not take
   slots.remove(held[0]!)
   t.equal(slots.get(1), held[1])
 })
+
+t.test('the order holds while runs come and go without end', async (t) => {
+  const slots = new Slots(3)
+  const started: string[] = []
+  const running: ReturnType<Slots['add']>[] = []
+  for (let run = 1; run <= 200; run++) {
+    slots.add(leased(run, 'x'))
+    if (run % 3 === 0) continue
+    const next = slots.startNext()
+    if (next) running.push(next)
+    if (running.length < 3) continue
+    for (const held of running.splice(0)) {
+      started.push(held.assignment.run)
+      slots.ended(held)
+      slots.remove(held)
+    }
+  }
+  t.same(started, started.map((_, index) => String(index + 1)))
+  t.equal(slots.waiting().length + running.length + started.length, 200)
+})

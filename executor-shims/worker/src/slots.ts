@@ -34,8 +34,10 @@ export interface Reconciled {
 export class Slots {
   readonly #concurrency: number
   readonly #byHandle = new Map<number, HeldRun>()
-  /** First come, first started. */
-  readonly #waiting = new Set<HeldRun>()
+  /** First come, first started. One that is no longer waiting when its turn comes is passed over. */
+  #queue: HeldRun[] = []
+  /** Where in `#queue` the next one is: taking from the front of an array, or of a Set, costs as much as it is long. */
+  #next = 0
   #occupied = 0
 
   constructor(concurrency: number) {
@@ -61,7 +63,7 @@ export class Slots {
   }
 
   waiting(): HeldRun[] {
-    return [...this.#waiting]
+    return this.#queue.slice(this.#next).filter(({ state }) => state === 'waiting')
   }
 
   handles(): number[] {
@@ -73,22 +75,24 @@ export class Slots {
     return this.all().map(({ assignment: { run, lease }, state }) => ({ run, lease, state: state === 'done' ? 'done' : 'running' }))
   }
 
-  add({ l, ...assignment }: LeasedRun): HeldRun {
-    const held: HeldRun = { assignment, stopping: new StopSource(), l, state: 'waiting', cancelRequested: false }
-    this.#byHandle.set(l, held)
-    this.#waiting.add(held)
+  add(leased: LeasedRun): HeldRun {
+    const held: HeldRun = { assignment: leased, stopping: new StopSource(), l: leased.l, state: 'waiting', cancelRequested: false }
+    this.#byHandle.set(held.l, held)
+    this.#queue.push(held)
     return held
   }
 
   /** The next run to start, now running; undefined when none waits or no slot is free. */
   startNext(): HeldRun | undefined {
-    if (this.#occupied >= this.#concurrency) return undefined
-    const [held] = this.#waiting
-    if (!held) return undefined
-    this.#waiting.delete(held)
-    held.state = 'running'
-    this.#occupied++
-    return held
+    while (this.#occupied < this.#concurrency && this.#next < this.#queue.length) {
+      const held = this.#queue[this.#next++] as HeldRun
+      if (this.#next * 2 >= this.#queue.length) this.#dropStarted()
+      if (held.state !== 'waiting') continue
+      held.state = 'running'
+      this.#occupied++
+      return held
+    }
+    return undefined
   }
 
   /** Its code has ended: the slot is free. False: the lease was gone before, there is nothing to report. */
@@ -101,15 +105,19 @@ export class Slots {
 
   /** A waiting run that will not be started: what remains is to say so. */
   skip(held: HeldRun): void {
-    this.#waiting.delete(held)
     held.state = 'done'
   }
 
   /** No longer ours. Running code keeps its slot until it has ended. */
   remove(held: HeldRun): void {
     if (this.#byHandle.get(held.l) === held) this.#byHandle.delete(held.l)
-    this.#waiting.delete(held)
     held.state = 'gone'
+  }
+
+  /** Called when that is half of the queue, so that each run is moved once at most, on average. */
+  #dropStarted() {
+    this.#queue = this.#queue.slice(this.#next)
+    this.#next = 0
   }
 
   /** A new link: new handles. A lease the broker says nothing about is none. */

@@ -14,7 +14,8 @@ export interface StopSignal {
  */
 export class StopSource implements StopSignal {
   #stop: Stop | undefined
-  #listeners: Set<() => void> | undefined
+  /** An array: there are one or two, and a Set for each run shows. */
+  #listeners: (() => void)[] | undefined
 
   get aborted(): boolean {
     return this.#stop !== undefined
@@ -34,12 +35,13 @@ export class StopSource implements StopSignal {
   }
 
   addEventListener(_type: 'abort', listener: () => void): void {
-    this.#listeners ??= new Set()
-    this.#listeners.add(listener)
+    if (this.#listeners) this.#listeners.push(listener)
+    else this.#listeners = [listener]
   }
 
   removeEventListener(_type: 'abort', listener: () => void): void {
-    this.#listeners?.delete(listener)
+    const at = this.#listeners?.indexOf(listener) ?? -1
+    if (at >= 0) this.#listeners?.splice(at, 1)
   }
 }
 

@@ -32,8 +32,8 @@ export interface WorkerEventMap {
   failed: [ReproqError]
 }
 
-/** Emits one event. Must not throw. */
-export type Tell = <Name extends keyof WorkerEventMap>(name: Name, ...data: WorkerEventMap[Name]) => void
+/** Emits one event. Must not throw. `data` is made only when somebody listens: most runs end with nobody looking. */
+export type Tell = <Name extends keyof WorkerEventMap>(name: Name, data?: () => WorkerEventMap[Name][number]) => void
 
 export function factsOf({ assignment: { run, task, queue, attempt } }: HeldRun): RunFacts {
   return { runId: run, task, queue, attempt }

@@ -48,7 +48,7 @@ export class Worker extends EventEmitter<WorkerEventMap> {
       ...this.#settings,
       identity: identityOf(this.#settings),
       now,
-      tell: (name, ...data) => this.#tell(name, data),
+      tell: (name, data) => this.#tell(name, data),
       failed: (error) => this.#failed(error),
     })
   }
@@ -116,7 +116,7 @@ export class Worker extends EventEmitter<WorkerEventMap> {
     this.#failure = error
     // Before the first welcome `start` says it.
     if (this.#isWelcomed) this.#settings.log.error(error.message, error.hint === undefined ? {} : { hint: error.hint })
-    this.#tell('failed', [error])
+    this.#tell('failed', () => error)
     void this.#over()
   }
 
@@ -133,10 +133,11 @@ export class Worker extends EventEmitter<WorkerEventMap> {
   }
 
   /** What a listener throws is its own affair: the leases must not suffer from it. */
-  #tell<Name extends keyof WorkerEventMap>(name: Name, data: WorkerEventMap[Name]) {
+  #tell<Name extends keyof WorkerEventMap>(name: Name, data?: () => WorkerEventMap[Name][number]) {
+    if (this.listenerCount(name) === 0) return
     try {
       // The typed emitter cannot follow a generic name.
-      EventEmitter.prototype.emit.call(this, name, ...data)
+      EventEmitter.prototype.emit.call(this, name, data?.())
     } catch (error) {
       this.#settings.log.error(`A listener for ${name} failed`, { reason: String(error) })
     }
