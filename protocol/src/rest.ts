@@ -20,6 +20,34 @@ export const isFinal = (status: string): boolean => FINAL_STATUSES.includes(stat
 const Nullable = <T extends import('typebox').TSchema>(schema: T) => Type.Union([schema, Type.Null()])
 const Instant = Type.String({ format: 'date-time' })
 
+const key = (description: string) => Type.Optional(Type.String({ minLength: 1, maxLength: 255, description }))
+const Wait = Type.Integer({ minimum: 0, maximum: 2_592_000_000, description: 'milliseconds, at most 30 days' })
+
+/** When a failed attempt is followed by another. What is left out is the broker's setting; how many attempts there are is `max_attempts`. */
+export const RetryPolicy = Type.Object(
+  {
+    base_ms: Type.Optional(Wait),
+    factor: Type.Optional(Type.Number({ minimum: 1, maximum: 100, description: 'each wait is this many times the one before; 1: always base_ms. Default: 2' })),
+    cap_ms: Type.Optional(Wait),
+    jitter: Type.Optional(Type.Number({ minimum: 0, maximum: 1, description: 'random share by which a wait may grow' })),
+    delays_ms: Type.Optional(Type.Array(Wait, { minItems: 1, maxItems: 100, description: 'the waits themselves, in place of base_ms, factor and cap_ms; the last one repeats' })),
+    non_retryable: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 255 }), { maxItems: 100, description: 'classes of errors after which no further attempt is made' })),
+  },
+  { additionalProperties: false, title: 'RetryPolicy' },
+)
+export type RetryPolicy = Static<typeof RetryPolicy>
+
+export const Rate = Type.Object(
+  {
+    key: Type.String({ minLength: 1, maxLength: 251, description: 'what shares the limit: "customer:42"' }),
+    limit: Type.Integer({ minimum: 1, maximum: 1_000_000, description: 'so many starts …' }),
+    per_ms: Type.Integer({ minimum: 1, maximum: 2_592_000_000, description: '… in this many milliseconds' }),
+    burst: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000, description: 'so many at once after a pause. Default: limit' })),
+  },
+  { additionalProperties: false, title: 'Rate', description: 'A limit on starts of runs with this key; the numbers of the latest enqueue hold' },
+)
+export type Rate = Static<typeof Rate>
+
 /** Ask for one execution of a task. Arguments are `input` (the one argument of a TypeScript task), or `args` and `kwargs`. */
 export const EnqueueRequest = Type.Object(
   {
@@ -34,6 +62,14 @@ export const EnqueueRequest = Type.Object(
     max_attempts: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000, default: 3 })),
     timeout_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: 2_592_000_000, default: 900_000, description: 'Run-time limit of one attempt, kept in whole seconds (rounded up)' })),
     idempotency_key: Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: 'Of all enqueues of one task with the same key, one makes a run' })),
+    lock_key: key('Of all runs with this key, one runs at a time'),
+    concurrency_key: key('Of all runs with this key, concurrency_limit run at a time'),
+    concurrency_limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000, description: 'Goes with concurrency_key' })),
+    rate: Type.Optional(Rate),
+    fair_key: key('Within a queue, keys take turns: a tenant with many runs does not keep others waiting'),
+    expires_at: Type.Optional(Type.String({ format: 'date-time', description: 'A run that has not started by this instant never starts; excludes expires_in_ms' })),
+    expires_in_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: 315_360_000_000, description: 'The same, from now' })),
+    retry: Type.Optional(RetryPolicy),
   },
   { additionalProperties: false, title: 'EnqueueRequest' },
 )
@@ -96,6 +132,13 @@ export const Run = Type.Object(
     output: Type.Unknown({ description: 'what the task returned, exactly as stored; null until SUCCESSFUL' }),
     errors: Type.Array(RunFailure, { description: 'one entry per failed attempt, oldest first' }),
     worker_ids: Type.Array(Type.String(), { description: 'who held it, one entry per attempt' }),
+    lock_key: Nullable(Type.String()),
+    concurrency_key: Nullable(Type.String()),
+    concurrency_limit: Nullable(Type.Integer()),
+    rate_key: Nullable(Type.String()),
+    fair_key: Nullable(Type.String()),
+    expires_at: Nullable(Instant),
+    retry: Nullable(RetryPolicy),
   },
   { title: 'Run' },
 )

@@ -6,6 +6,8 @@ import * as z from 'zod'
 import type { Client, ReproqOptions } from './client.js'
 import { defineTask, type TaskContext } from './define-task.js'
 import { Reproq as ReproqOverFetch } from './edge.js'
+import type { EnqueueOptions } from './enqueue-request.js'
+import { float } from './float.js'
 import { Reproq } from './index.js'
 import { remoteTask } from './remote-task.js'
 import { aProblem, scriptedBroker, type Reply } from './scripted-broker.test.given.js'
@@ -48,6 +50,40 @@ for (const [transport, Class] of [['undici', Reproq], ['fetch', ReproqOverFetch]
       ])
     })
 
+    t.test('what a run asks for comes from its task and from the enqueue, which goes first', async (t) => {
+      const broker = await scriptedBroker(t, created)
+      const rq = client(t, { url: broker.url })
+      const charge = defineTask({
+        name: 'charge',
+        input: z.object({ customer: z.number(), tenant: z.string().optional() }),
+        lockKey: ({ customer }) => `customer:${customer}`,
+        concurrency: { key: 'payments', limit: 3 },
+        rate: { key: ({ customer }) => `customer:${customer}`, limit: 10, per: '1m' },
+        fairKey: ({ tenant }) => tenant,
+        expiresIn: '1h',
+        retry: { attempts: 5, backoff: 'fixed', min: '2s', jitter: 0.1, nonRetryable: ['CardDeclined'] },
+        run() {},
+      })
+
+      await rq.enqueue(charge, { customer: 7 })
+      await rq.enqueue(charge, { customer: 7, tenant: 'a' }, { lockKey: 'other', concurrency: { key: 'c', limit: 1 }, rate: { key: 'r', limit: 1, per: 500, burst: 2 }, expiresAt: '2030-01-01T00:00:00Z', retry: { backoff: ['1s', '1m'] } })
+      await rq.enqueue(remoteTask<{ args: [number] }>('mypkg.add', { lockKey: ({ args }) => `n${args[0]}`, retry: { attempts: 2, max: '1m' } }), { args: [1] })
+
+      t.strictSame(broker.requests.map(({ body }) => body), [
+        { task: 'charge', args: [{ customer: 7 }], max_attempts: 5, lock_key: 'customer:7', concurrency_key: 'payments', concurrency_limit: 3, rate: { key: 'customer:7', limit: 10, per_ms: 60_000 }, expires_in_ms: 3_600_000, retry: { base_ms: 2_000, factor: 1, jitter: 0.1, non_retryable: ['CardDeclined'] } },
+        { task: 'charge', args: [{ customer: 7, tenant: 'a' }], max_attempts: 5, lock_key: 'other', concurrency_key: 'c', concurrency_limit: 1, rate: { key: 'r', limit: 1, per_ms: 500, burst: 2 }, fair_key: 'a', expires_at: '2030-01-01T00:00:00.000Z', retry: { delays_ms: [1_000, 60_000] } },
+        { task: 'mypkg.add', args: [1], max_attempts: 2, lock_key: 'n1', retry: { cap_ms: 60_000 } },
+      ])
+    })
+
+    t.test('a float goes out as one, where a whole number stands', async (t) => {
+      const broker = await scriptedBroker(t, created, echoBulk)
+      const rq = client(t, { url: broker.url })
+      await rq.enqueue('scale', { by: float(2), to: 3 })
+      await rq.enqueueMany(remoteTask<{ args: number[]; kwargs: { by: number } }>('mypkg.scale'), [{ input: { args: [float(2)], kwargs: { by: float(1) } } }])
+      t.match(broker.requests.map(({ text }) => text), [/\{"by":2\.0,"to":3\}/, /"args":\[2\.0\],"kwargs":\{"by":1\.0\}/])
+    })
+
     t.test('a name does as well as a task, and another language gets its own arguments', async (t) => {
       const broker = await scriptedBroker(t, created)
       const rq = client(t, { url: broker.url })
@@ -76,6 +112,24 @@ for (const [transport, Class] of [['undici', Reproq], ['fetch', ReproqOverFetch]
       await t.rejects(rq.enqueue(tick, undefined, { delay: 'soon' }), { name: 'InvalidDuration', message: /"soon"/ })
 
       t.equal(broker.requests.length, 0)
+    })
+
+    t.test('options that cannot be are refused, and say which', async (t) => {
+      const rq = client(t, { url: 'http://127.0.0.1:9' })
+      const refused: [EnqueueOptions, RegExp][] = [
+        [{ lockKey: '' }, /lockKey is text that is not empty, not ""/],
+        [{ concurrency: { key: 'c', limit: 0 } }, /concurrency\.limit is a whole number of at least 1, not 0/],
+        [{ rate: { key: 'r', limit: 1.5, per: '1s' } }, /rate\.limit .* not 1\.5/],
+        [{ rate: { key: 'r', limit: 1, per: 0 } }, /rate\.per .* not 0/],
+        [{ expiresIn: 0 }, /expiresIn .* not 0/],
+        [{ expiresIn: '1m', expiresAt: new Date() }, /exclude each other/],
+        [{ expiresAt: 'someday' }, /expiresAt is no instant: "someday"/],
+        [{ retry: { attempts: 0 } }, /retry\.attempts is an integer from 1 to 1000, not 0/],
+        [{ retry: { jitter: 2 } }, /retry\.jitter .* not 2/],
+        [{ retry: { backoff: [] } }, /empty list/],
+        [{ retry: { backoff: ['1s'], min: '1s' } }, /leaves nothing for min and max/],
+      ]
+      for (const [options, message] of refused) await t.rejects(rq.enqueue(tick, undefined, options), { name: 'InvalidOption', message }, String(message))
     })
 
     t.test('many runs go a thousand at a time and keep their order', async (t) => {

@@ -1,6 +1,7 @@
 import type { AsJson } from './as-json.js'
 import { durationMs, type Duration } from './duration.js'
 import { InvalidInput, InvalidOption, InvalidOutput } from './errors.js'
+import { retryPolicy, type RetryOptions, type RunControls } from './run-options.js'
 import type { Issue, StandardSchema } from './standard-schema.js'
 import type { Call, TaskReference } from './task-reference.js'
 
@@ -38,7 +39,7 @@ export interface Task<Input = unknown, Output = unknown> extends TaskReference<I
 }
 
 /** What `defineTask` takes. Callers pass `Input`; `run` sees `Parsed`; `run` gives `Returned`; callers get `Result`. */
-export interface TaskDefinition<Parsed, Returned, Input, Result> {
+export interface TaskDefinition<Parsed, Returned, Input, Result> extends RunControls<Input> {
   /** Stable and unique: it is stored with every run. */
   name: string
   /** Any Standard Schema. Checked when a run is enqueued, and again before it runs: old payloads outlive deploys. */
@@ -49,10 +50,7 @@ export interface TaskDefinition<Parsed, Returned, Input, Result> {
   queue?: string
   /** Higher runs first; an integer from -32,768 to 32,767. Default: 0. */
   priority?: number
-  retry?: {
-    /** How often a run is tried, the first time included: 1 to 1,000. Default: 3. */
-    attempts: number
-  }
+  retry?: RetryOptions
   /** Run-time limit of one attempt, kept in whole seconds (rounded up). Default: 15 minutes. */
   timeout?: Duration
   run: (context: TaskContext<Parsed>) => Returned | Promise<Returned>
@@ -68,13 +66,16 @@ export function defineTask<Parsed = void, Returned = unknown, Input = Parsed, Re
 ): Task<Input, AsJson<Result>> {
   const { name, queue, priority, retry, timeout, input, output } = definition
   checkDefinition(definition)
+  const policy = retry && retryPolicy(retry, `Task "${name}": `)
   return {
     '~reproq': 'task',
     definedAt: callerOf(defineTask),
     name,
     ...(queue !== undefined && { queue }),
     ...(priority !== undefined && { priority }),
-    ...(retry !== undefined && { maxAttempts: retry.attempts }),
+    ...(retry?.attempts !== undefined && { maxAttempts: retry.attempts }),
+    ...(policy && { retry: policy }),
+    controls: controlsOf(definition),
     ...(timeout !== undefined && { timeoutMs: durationMs(timeout) }),
     async toCall(value): Promise<Call> {
       // Checked as the worker will see it; sent as it was given, so that defaults are the worker's to fill in.
@@ -110,15 +111,17 @@ function overJson(task: string, value: unknown): unknown {
   }
 }
 
-function checkDefinition({ name, priority, retry }: { name: string; priority?: number; retry?: { attempts: number } }): void {
+/** Callers' inputs have the type the keys are made from; a reference no longer knows it. */
+function controlsOf<Input>({ lockKey, concurrency, rate, fairKey, expiresIn }: RunControls<Input>): RunControls {
+  return { lockKey, concurrency, rate, fairKey, expiresIn } as RunControls
+}
+
+function checkDefinition({ name, priority }: { name: string; priority?: number }): void {
   if (typeof name !== 'string' || name === '' || name.length > 512) {
     throw new InvalidOption(`A task name is text of 1 to 512 characters, not ${JSON.stringify(name)}`, 'name it like "email.sendWelcome"')
   }
   if (priority !== undefined && !within(priority, -32_768, 32_767)) {
     throw new InvalidOption(`Task "${name}": priority is an integer from -32768 to 32767, not ${priority}`)
-  }
-  if (retry !== undefined && !within(retry.attempts, 1, 1_000)) {
-    throw new InvalidOption(`Task "${name}": retry.attempts is an integer from 1 to 1000, not ${retry.attempts}`)
   }
 }
 

@@ -8,13 +8,15 @@ export type { Call, InputOf, OutputOf, TaskReference } from './task-reference.js
 export type { AsJson } from './as-json.js'
 export type { Issue, StandardSchema } from './standard-schema.js'
 export { durationMs, type Duration } from './duration.js'
+export { float } from './float.js'
+export type { KeyOf, RetryOptions, RunControls } from './run-options.js'
 export * from './errors.js'
 export type { EnqueueOptionsWithTransaction, Item, ReproqOptions, RunFilter } from './client.js'
 export type { EnqueueOptions } from './enqueue-request.js'
 export type { RunHandle, Settled, WaitOptions } from './run-handle.js'
 export type { RunEvent } from './run-events.js'
 export type { SqlClient } from './pg.js'
-export type { CancelResult, Run, RunFailure, RunList, RunSummary, Status } from '../../protocol/src/rest.js'
+export type { CancelResult, RetryPolicy, Run, RunFailure, RunList, RunSummary, Status } from '../../protocol/src/rest.js'
 
 /** The client of a broker over `fetch`. */
 export class Reproq extends Client {

@@ -1,10 +1,12 @@
 import type { EnqueueRequest } from '../../protocol/src/rest.js'
 import { durationMs, type Duration } from './duration.js'
 import { InvalidInput, InvalidOption } from './errors.js'
+import { jsonText } from './float.js'
+import { controlFields, retryPolicy, type RetryOptions, type RunControls } from './run-options.js'
 import type { TaskReference } from './task-reference.js'
 
 /** Options of one run. What is left out comes from the task, then from the broker. */
-export interface EnqueueOptions {
+export interface EnqueueOptions extends RunControls<never> {
   /** Not before this much time has passed. Excludes `runAt`. */
   delay?: Duration
   /** Not before this instant. Excludes `delay`. */
@@ -16,6 +18,10 @@ export interface EnqueueOptions {
   maxAttempts?: number
   /** Run-time limit of one attempt, kept in whole seconds (rounded up). */
   timeout?: Duration
+  /** A run that has not started by this instant never starts: it ends as CANCELLED. Excludes `expiresIn`. */
+  expiresAt?: Date | string
+  /** When a failed attempt is followed by another; in place of the task's policy. */
+  retry?: RetryOptions
   /** Of all enqueues of one task with the same key, one makes a run; the others answer with it. Makes a retry safe. */
   idempotencyKey?: string
 }
@@ -24,8 +30,10 @@ export interface EnqueueOptions {
 export async function enqueueRequest(target: TaskReference | string, input: unknown, options: EnqueueOptions = {}): Promise<EnqueueRequest> {
   const task: Partial<TaskReference> & { name: string } = typeof target === 'string' ? { name: target } : target
   const call = task.toCall ? await task.toCall(input) : { args: input === undefined ? [] : [input] }
-  const { delay, runAt, timeout } = options
+  const { delay, runAt, timeout, expiresAt, retry } = options
   if (delay !== undefined && runAt !== undefined) throw new InvalidOption('delay and runAt exclude each other', 'give one of them')
+  if (expiresAt !== undefined && options.expiresIn !== undefined) throw new InvalidOption('expiresAt and expiresIn exclude each other', 'give one of them')
+  const { expires_in_ms, ...controls } = controlFields({ ...task.controls, ...withoutUndefined(options) }, input)
   return withoutUndefined({
     task: task.name,
     args: call.args,
@@ -33,26 +41,29 @@ export async function enqueueRequest(target: TaskReference | string, input: unkn
     queue: options.queue ?? task.queue,
     priority: options.priority ?? task.priority,
     delay_ms: delay === undefined ? undefined : durationMs(delay),
-    run_after: runAt === undefined ? undefined : instantText(runAt),
-    max_attempts: options.maxAttempts ?? task.maxAttempts,
+    run_after: runAt === undefined ? undefined : instantText('runAt', runAt),
+    max_attempts: options.maxAttempts ?? retry?.attempts ?? task.maxAttempts,
     timeout_ms: timeout === undefined ? task.timeoutMs : durationMs(timeout),
     idempotency_key: options.idempotencyKey,
+    ...controls,
+    ...(expiresAt === undefined ? { expires_in_ms } : { expires_at: instantText('expiresAt', expiresAt) }),
+    retry: (retry && retryPolicy(retry)) ?? task.retry,
   }) as EnqueueRequest
 }
 
 /** JSON text of arguments or a body. Throws InvalidInput for what JSON cannot say (a BigInt, a value inside itself). */
 export function payloadText(task: string, value: unknown): string {
   try {
-    return JSON.stringify(value)
+    return jsonText(value)
   } catch (error) {
     throw new InvalidInput(task, [{ message: error instanceof Error ? error.message : String(error) }], error)
   }
 }
 
-function instantText(instant: Date | string): string {
+function instantText(option: string, instant: Date | string): string {
   const date = new Date(instant)
-  if (Number.isNaN(date.getTime())) throw new InvalidOption(`runAt is no instant: ${JSON.stringify(instant)}`, 'give a Date or text such as "2030-01-31T08:00:00Z"')
+  if (Number.isNaN(date.getTime())) throw new InvalidOption(`${option} is no instant: ${JSON.stringify(instant)}`, 'give a Date or text such as "2030-01-31T08:00:00Z"')
   return date.toISOString()
 }
 
-const withoutUndefined = (fields: Record<string, unknown>) => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined))
+const withoutUndefined = (fields: object) => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined))

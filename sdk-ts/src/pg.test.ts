@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import * as z from 'zod'
 import { testDatabase } from '../../test/helpers/database.js'
 import { defineTask } from './define-task.js'
+import { float } from './float.js'
 import { Reproq } from './index.js'
 import { enqueueInTransaction } from './pg.js'
 import { remoteTask } from './remote-task.js'
@@ -80,6 +81,16 @@ t.test('a task of another language keeps its arguments', async (t) => {
   await tx.query('COMMIT')
 
   t.match(await rows(), [{ task_path: 'mypkg.add', spec_json: { args: [1], kwargs: { by: 2 } } }])
+})
+
+t.test('what a run asks for goes with it, and a float stays one', async (t) => {
+  const { tx } = await transaction(t)
+
+  await enqueueInTransaction(tx, 'charge', { by: float(2) }, { lockKey: 'l', concurrency: { key: 'c', limit: 2 }, rate: { key: 'r', limit: 30, per: '1m', burst: 5 }, fairKey: 'f', expiresIn: '1h', retry: { min: '2s' } })
+
+  const { rows } = await tx.query(`SELECT lock_key, concurrency_key, concurrency_limit, reproq_rate_key, reproq_fair_key, expires_at - now() = interval '1 h' AS expires, reproq_retry,
+    spec_json->>'args' AS args, (SELECT row_to_json(b) FROM rate_limits b WHERE key = 'key:r') AS bucket FROM task_runs`)
+  t.match(rows, [{ lock_key: 'l', concurrency_key: 'c', concurrency_limit: 2, reproq_rate_key: 'r', reproq_fair_key: 'f', expires: true, reproq_retry: { base_ms: 2_000 }, args: '[{"by": 2.0}]', bucket: { tokens_per_second: 0.5, burst_size: 5 } }])
 })
 
 t.test('an input that does not fit leaves the transaction usable', async (t) => {

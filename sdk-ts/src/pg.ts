@@ -12,7 +12,10 @@ export interface SqlClient {
 const sql = `SELECT result_id::text AS id, deduplicated FROM reproq_enqueue(
   task_path => $1, args => $2::jsonb, kwargs => $3::jsonb, queue_name => $4, priority => $5,
   run_after => COALESCE($6::timestamptz, now() + $7::float8 * interval '1 millisecond'),
-  max_attempts => $8, timeout_seconds => $9, idempotency_key => $10)`
+  max_attempts => $8, timeout_seconds => $9, idempotency_key => $10,
+  lock_key => $11, concurrency_key => $12, concurrency_limit => $13, rate_key => $14, rate_limit => $15,
+  rate_per => $16::float8 * interval '1 millisecond', rate_burst => $17, fair_key => $18,
+  expires_at => COALESCE($19::timestamptz, now() + $20::float8 * interval '1 millisecond'), retry => $21::jsonb)`
 
 /**
  * Asks for one run of a task inside your own transaction: the run exists when it commits, and never did when it rolls back.
@@ -43,5 +46,16 @@ function parametersOf(request: EnqueueRequest): unknown[] {
     request.max_attempts ?? null,
     request.timeout_ms === undefined ? null : Math.ceil(request.timeout_ms / 1_000),
     request.idempotency_key ?? null,
+    request.lock_key ?? null,
+    request.concurrency_key ?? null,
+    request.concurrency_limit ?? null,
+    request.rate?.key ?? null,
+    request.rate?.limit ?? null,
+    request.rate?.per_ms ?? null,
+    request.rate?.burst ?? null,
+    request.fair_key ?? null,
+    request.expires_at ?? null,
+    request.expires_in_ms ?? null,
+    request.retry ? JSON.stringify(request.retry) : null,
   ]
 }

@@ -1,13 +1,15 @@
 import type { AsJson } from './as-json.js'
 import { durationMs, type Duration } from './duration.js'
+import { retryPolicy, type RetryOptions, type RunControls } from './run-options.js'
 import type { Call, TaskReference } from './task-reference.js'
 
 /** Defaults for runs of a task that is defined elsewhere. */
-export interface RemoteTaskOptions {
+export interface RemoteTaskOptions<Input = never> extends RunControls<Input> {
   queue?: string
   priority?: number
   /** How often a run is tried, the first time included. */
   maxAttempts?: number
+  retry?: RetryOptions
   /** Run-time limit of one attempt. */
   timeout?: Duration
 }
@@ -17,11 +19,17 @@ export interface RemoteTaskOptions {
  * `remoteTask<{ args: [number, number] }, number>('mypkg.tasks.add', { queue: 'python' })`.
  * The types are a promise of yours; nothing checks them. Throws InvalidDuration.
  */
-export function remoteTask<Arguments extends Call = Call, Output = unknown>(name: string, options: RemoteTaskOptions = {}): TaskReference<Arguments, AsJson<Output>> {
-  const { timeout, ...defaults } = options
+export function remoteTask<Arguments extends Call = Call, Output = unknown>(name: string, options: RemoteTaskOptions<Arguments> = {}): TaskReference<Arguments, AsJson<Output>> {
+  const { queue, priority, maxAttempts, timeout, retry, ...controls } = options
+  const attempts = maxAttempts ?? retry?.attempts
+  const policy = retry && retryPolicy(retry, `Task "${name}": `)
   return {
-    ...defaults,
     name,
+    ...(queue !== undefined && { queue }),
+    ...(priority !== undefined && { priority }),
+    ...(attempts !== undefined && { maxAttempts: attempts }),
+    ...(policy && { retry: policy }),
+    controls: controls as RunControls,
     ...(timeout !== undefined && { timeoutMs: durationMs(timeout) }),
     toCall: async (input) => (input ?? {}) as Call,
   }

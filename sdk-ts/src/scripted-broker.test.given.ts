@@ -12,6 +12,8 @@ export interface Received {
   path: string
   headers: IncomingMessage['headers']
   body: unknown
+  /** The body as it came. */
+  text: string
 }
 
 export interface ScriptedBroker {
@@ -75,6 +77,13 @@ export const aRun = (fields: Partial<Run> = {}): Run => ({
   output: null,
   errors: [],
   worker_ids: [],
+  lock_key: null,
+  concurrency_key: null,
+  concurrency_limit: null,
+  rate_key: null,
+  fair_key: null,
+  expires_at: null,
+  retry: null,
   ...fields,
 })
 
@@ -101,7 +110,7 @@ async function stop(server: Server): Promise<void> {
 async function read(incoming: IncomingMessage): Promise<Received> {
   let text = ''
   for await (const chunk of incoming) text += String(chunk)
-  return { method: incoming.method ?? '', path: incoming.url ?? '', headers: incoming.headers, body: text === '' ? undefined : JSON.parse(text) }
+  return { method: incoming.method ?? '', path: incoming.url ?? '', headers: incoming.headers, body: text === '' ? undefined : JSON.parse(text), text }
 }
 
 function give(reply: Reply, request: Received, response: ServerResponse): void {

@@ -1,3 +1,6 @@
+import type { RetryPolicy } from '../../protocol/src/rest.js'
+import type { RunControls } from './run-options.js'
+
 /** The arguments of a run, as they travel: `args` and `kwargs` of the REST interface. */
 export interface Call {
   args?: unknown[]
@@ -11,6 +14,8 @@ export interface TaskReference<Input = unknown, Output = unknown> {
   readonly priority?: number
   readonly maxAttempts?: number
   readonly timeoutMs?: number
+  readonly retry?: RetryPolicy
+  readonly controls?: RunControls
   /** Checks an input and turns it into arguments. Throws InvalidInput. */
   toCall(input: unknown): Promise<Call>
   /** Only types live here: what callers pass, and what they get back. */

@@ -3,6 +3,7 @@ import type { Test } from 'tap'
 import { Pool } from '../../server/src/db/pool.js'
 import { enqueue } from '../../server/src/runs/enqueue.js'
 import { lease, type Leased } from '../../server/src/runs/lease.js'
+import type { Control } from '../../server/src/runs/control.js'
 import type { NewRun } from '../../server/src/runs/spec.js'
 import { open, type Session } from '../../server/src/sessions/sessions.js'
 import { testDatabase } from './database.js'
@@ -22,7 +23,11 @@ export async function givenDatabase(t: Test): Promise<Given> {
 }
 
 export function newRunOf(run: Partial<NewRun> = {}): NewRun {
-  return { task: 't.task', queue: 'default', priority: 0, spec: '{"args": [], "kwargs": {}}', specHash: 'hash', runAfterMs: null, maxAttempts: 3, timeoutSeconds: 900, idempotencyKey: null, ...run }
+  return { task: 't.task', queue: 'default', priority: 0, spec: '{"args": [], "kwargs": {}}', specHash: 'hash', runAfterMs: null, maxAttempts: 3, timeoutSeconds: 900, idempotencyKey: null, control: null, ...run }
+}
+
+export function controlFor(control: Partial<Control>): Control {
+  return { lockKey: null, concurrencyKey: null, concurrencyLimit: 0, rateKey: null, ratePerSecond: null, rateBurst: null, fairKey: null, expiresAtMs: null, expiresInMs: null, retry: null, ...control }
 }
 
 /** READY runs, one for each description. Returns their ids. */

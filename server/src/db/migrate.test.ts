@@ -128,7 +128,7 @@ async function connect(t: Test, url: string): Promise<pg.Client> {
 }
 
 async function rows(pool: pg.Pool): Promise<unknown> {
-  const { rows } = await pool.query(`SELECT to_jsonb(t) - 'reproq_lease_id' AS run FROM task_runs t ORDER BY result_id`)
+  const { rows } = await pool.query(`SELECT (SELECT jsonb_object_agg(key, value) FROM jsonb_each(to_jsonb(t)) WHERE key NOT LIKE 'reproq_%') AS run FROM task_runs t ORDER BY result_id`)
   return rows
 }
 

@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { sqlState, type Db } from '../db/pool.js'
 import type { Events } from '../events.js'
-import { enqueue, type Placed } from '../runs/enqueue.js'
+import { enqueue, isControlled, type Placed } from '../runs/enqueue.js'
 import type { Leased } from '../runs/lease.js'
 import type { NewRun } from '../runs/spec.js'
 import type { Dispatch, Place } from './dispatch.js'
@@ -34,8 +34,8 @@ export class Ingest {
     before: () => this.#lettingOthersPass(),
     weight: weightOf,
   })
-  // Apart, because keys take a slower statement.
-  readonly #keyed = new GroupCommit<NewRun[], Placed[]>((requests) => this.#write(requests, (runs) => enqueue(this.#db, runs)), { limit: LARGEST_BATCH, weight: weightOf })
+  // Apart, because keys and controls take a slower statement.
+  readonly #controlled = new GroupCommit<NewRun[], Placed[]>((requests) => this.#write(requests, (runs) => enqueue(this.#db, runs)), { limit: LARGEST_BATCH, weight: weightOf })
 
   constructor(db: Db, events: Events, dispatch: Dispatch, settle: Settle, promoter: Promoter, options: IngestOptions) {
     this.#db = db
@@ -62,7 +62,7 @@ export class Ingest {
   }
 
   async #store(runs: NewRun[]): Promise<Placed[]> {
-    const group = runs.some((run) => run.idempotencyKey !== null) ? this.#keyed : this.#plain
+    const group = runs.some(isControlled) ? this.#controlled : this.#plain
     try {
       return await group.add(runs)
     } catch (error) {

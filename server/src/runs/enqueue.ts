@@ -36,16 +36,16 @@ type PlainColumns = [
 ]
 const enqueueSql = statement<PlainColumns, { ids: string; delays: string; leased: string }>(import.meta.url, 'enqueue.sql')
 
-type Columns = [string[], string[], number[], string[], string[], (number | null)[], number[], number[]]
-const enqueueOnceSql = statement<[...Columns, (Buffer | null)[]], Placed>(import.meta.url, 'enqueue-once.sql')
+type Columns = [string[], string[], number[], string[], string[], (number | null)[], number[], number[], (Buffer | null)[], (string | null)[]]
+const enqueueControlledSql = statement<Columns, Placed>(import.meta.url, 'enqueue-controlled.sql')
 
 /**
  * → READY, scheduled, or RUNNING where `offers` has a lease for the run. All of `runs`, or none; in their order. When one of
- * them has an idempotency key, none is born leased.
+ * them has an idempotency key or a control, none is born leased.
  */
 export async function enqueue(db: Db, runs: NewRun[], offers: (Offer | undefined)[] = [], leaseMs = 0): Promise<Placed[]> {
   if (runs.length === 0) return []
-  if (runs.some((run) => run.idempotencyKey !== null)) return enqueueOnce(db, runs)
+  if (runs.some(isControlled)) return enqueueControlled(db, runs)
   const kinds = new Distinct(runs, (run) => `${run.priority} ${run.maxAttempts} ${run.timeoutSeconds} ${run.queue}\0${run.task}`)
   const places = new Distinct(offers.filter((offer) => offer !== undefined), (offer) => offer.sessionId)
   const [row] = await db.query(enqueueSql, [
@@ -71,14 +71,19 @@ export async function enqueue(db: Db, runs: NewRun[], offers: (Offer | undefined
   return row.ids.split(',').map((id, index) => ({ id, deduplicated: false, delayMs: Number(delays[index]), leased: leased[index] === '1' }))
 }
 
+/** Whether the run needs more than the plain statement does. */
+export function isControlled(run: NewRun): boolean {
+  return run.control !== null || run.idempotencyKey !== null
+}
+
 /** A key that comes twice in one batch makes one run: the statement is given each key once, and the twins share its answer. */
-async function enqueueOnce(db: Db, runs: NewRun[]): Promise<Placed[]> {
+async function enqueueControlled(db: Db, runs: NewRun[]): Promise<Placed[]> {
   const firstOf = new Map<string, number>()
   const keys = runs.map((run, index) => (run.idempotencyKey === null ? `\0${index}` : `${run.task}\x1f${run.idempotencyKey}`))
   keys.forEach((key, index) => firstOf.has(key) || firstOf.set(key, index))
 
   const distinct = [...firstOf.values()].map((index) => runs[index] as NewRun)
-  const placed = await db.query(enqueueOnceSql, [...columns(distinct), distinct.map(keyHash)])
+  const placed = await db.query(enqueueControlledSql, columns(distinct))
   const placedByKey = new Map([...firstOf.keys()].map((key, index) => [key, placed[index] as Placed]))
   return keys.map((key, index) => {
     const one = placedByKey.get(key) as Placed
@@ -101,5 +106,7 @@ function columns(runs: NewRun[]): Columns {
     runs.map((run) => run.runAfterMs),
     runs.map((run) => run.maxAttempts),
     runs.map((run) => run.timeoutSeconds),
+    runs.map(keyHash),
+    runs.map(({ control }) => control && JSON.stringify(control)),
   ]
 }

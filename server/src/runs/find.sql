@@ -3,5 +3,7 @@ SELECT result_id::text AS id, task_path AS task, queue_name AS queue, priority, 
        timeout_seconds AS "timeoutSeconds", enqueued_at AS "enqueuedAt", run_after AS "runAfter", started_at AS "startedAt",
        finished_at AS "finishedAt", cancel_requested AS "cancelRequested", leased_by AS "leasedBy", last_error AS "lastError",
        (spec_json->'args')::text AS args, (spec_json->'kwargs')::text AS kwargs, return_json::text AS output,
-       errors_json::text AS errors, worker_ids::text AS "workerIds"
+       errors_json::text AS errors, worker_ids::text AS "workerIds",
+       lock_key AS "lockKey", concurrency_key AS "concurrencyKey", concurrency_limit AS "concurrencyLimit", reproq_rate_key AS "rateKey",
+       reproq_fair_key AS "fairKey", expires_at AS "expiresAt", reproq_retry::text AS retry
   FROM task_runs WHERE result_id = ANY ($1::bigint[])

@@ -25,6 +25,13 @@ interface RunRow extends SummaryRow {
   output: string | null
   errors: string
   workerIds: string
+  lockKey: string | null
+  concurrencyKey: string | null
+  concurrencyLimit: number
+  rateKey: string | null
+  fairKey: string | null
+  expiresAt: Date | null
+  retry: string | null
 }
 
 /** A run as REST shows it, already JSON text: arguments and output are spliced in as stored. */
@@ -69,7 +76,13 @@ function render(row: RunRow): string {
   const head = JSON.stringify(summary(row)).slice(0, -1)
   const errors = JSON.stringify((JSON.parse(row.errors) as Record<string, unknown>[]).map(failure))
   const output = isFinal(row.status) && row.output !== null ? row.output : 'null'
-  return `${head},"args":${row.args ?? '[]'},"kwargs":${row.kwargs ?? '{}'},"output":${output},"errors":${errors},"worker_ids":${row.workerIds}}`
+  return `${head},"args":${row.args ?? '[]'},"kwargs":${row.kwargs ?? '{}'},"output":${output},"errors":${errors},"worker_ids":${row.workerIds},${controls(row)}}`
+}
+
+/** The last members of the object. */
+function controls(row: RunRow): string {
+  const texts = { lock_key: row.lockKey, concurrency_key: row.concurrencyKey, concurrency_limit: row.concurrencyKey === null ? null : row.concurrencyLimit, rate_key: row.rateKey, fair_key: row.fairKey, expires_at: instant(row.expiresAt) }
+  return `${JSON.stringify(texts).slice(1, -1)},"retry":${row.retry ?? 'null'}`
 }
 
 function summary(row: SummaryRow): RunSummary {

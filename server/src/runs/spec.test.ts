@@ -13,6 +13,8 @@ t.test('the hash of a new run is the hash of its spec, whatever the request says
     { task: 'a.b', args: [1, [2, { b: 1, a: 2 }]], kwargs: { '10': 1, '9': 2, '\uffff': 3, '\u{10000}': 4 } },
     { task: 'a.b', run_after: '2026-01-02T03:04:05.678+02:00' },
     { task: 'a.b', run_after: '2026-01-02T03:04:05Z' },
+    { task: 'a.b', lock_key: 'l"\u00e9', concurrency_key: 'c', concurrency_limit: 4 },
+    { task: 'a.b', fair_key: 'f', rate: { key: 'r', limit: 1, per_ms: 1 }, expires_in_ms: 1 },
   ]
   for (const request of requests) {
     const { spec, specHash: hash } = run(request)

@@ -1,5 +1,6 @@
 import { members, storageFault, type EnqueueRequest } from '../../../protocol/src/index.js'
 import { BrokerError } from '../errors.js'
+import { controlOf, instantMs, type Control } from './control.js'
 import { canonicalJson, hashOfCanonical } from './spec-hash.js'
 
 /** A run to be made, as the enqueue statements take it. */
@@ -15,6 +16,8 @@ export interface NewRun {
   maxAttempts: number
   timeoutSeconds: number
   idempotencyKey: string | null
+  /** Null for an ordinary run, whose columns of this all stay null. */
+  control: Control | null
 }
 
 /** Postgres' own nesting limit is far higher; code that walks a payload should not have to be. */
@@ -32,22 +35,26 @@ export function newRun(request: EnqueueRequest, source: string, limitBytes: numb
   const priority = request.priority ?? 0
   const maxAttempts = request.max_attempts ?? 3
   const timeoutSeconds = Math.ceil((request.timeout_ms ?? 900_000) / 1_000)
+  const control = controlOf(request, where)
+  const lockText = JSON.stringify(control?.lockKey ?? null)
+  const concurrencyText = JSON.stringify(control?.concurrencyKey ?? null)
+  const concurrencyLimit = control?.concurrencyLimit ?? 0
   const taskText = JSON.stringify(request.task)
   const queueText = JSON.stringify(queue)
   const runAfterText = runAfterMs === null ? 'null' : `"${isoformat(runAfterMs)}"`
   const spec =
     `{"v":1,"task_path":${taskText},"args":${args},"kwargs":${kwargs},"takes_context":false,` +
-    `"queue_name":${queueText},"priority":${priority},"lock_key":null,"concurrency_key":null,"concurrency_limit":0,` +
+    `"queue_name":${queueText},"priority":${priority},"lock_key":${lockText},"concurrency_key":${concurrencyText},"concurrency_limit":${concurrencyLimit},` +
     `"run_after":${runAfterText},` +
     `"exec":{"timeout_seconds":${timeoutSeconds},"max_attempts":${maxAttempts}},"provenance":{"code_ref":null,"pip_lock_hash":null}}`
   check(spec, limitBytes, where)
   // The canonical form of `spec`, put together in key order: only the arguments have to be read for it.
   const canonical =
-    `{"args":${canonicalJson(args)},"concurrency_key":null,"concurrency_limit":0,` +
-    `"exec":{"max_attempts":${maxAttempts},"timeout_seconds":${timeoutSeconds}},"kwargs":${canonicalJson(kwargs)},"lock_key":null,` +
+    `{"args":${canonicalJson(args)},"concurrency_key":${concurrencyText},"concurrency_limit":${concurrencyLimit},` +
+    `"exec":{"max_attempts":${maxAttempts},"timeout_seconds":${timeoutSeconds}},"kwargs":${canonicalJson(kwargs)},"lock_key":${lockText},` +
     `"priority":${priority},"provenance":{"code_ref":null,"pip_lock_hash":null},"queue_name":${queueText},` +
     `"run_after":${runAfterText},"takes_context":false,"task_path":${taskText},"v":1}`
-  return { task: request.task, queue, priority, spec, specHash: hashOfCanonical(canonical), runAfterMs, maxAttempts, timeoutSeconds, idempotencyKey: request.idempotency_key ?? null }
+  return { task: request.task, queue, priority, spec, specHash: hashOfCanonical(canonical), runAfterMs, maxAttempts, timeoutSeconds, idempotencyKey: request.idempotency_key ?? null, control }
 }
 
 /** An instant as Python's datetime.isoformat() writes it, which is what a Django twin hashes: no fraction, or six digits. */
@@ -68,12 +75,7 @@ function runAfter(request: EnqueueRequest, where: string): number | null {
   if (request.run_after !== undefined && request.delay_ms !== undefined) {
     throw new BrokerError('INVALID_REQUEST', `${where} has both delay_ms and run_after; give one`)
   }
-  if (request.run_after !== undefined) {
-    const ms = Date.parse(request.run_after)
-    // The format allows what JavaScript has no moment for: the 60th second of a minute.
-    if (Number.isNaN(ms)) throw new BrokerError('INVALID_REQUEST', `${where} has the run_after "${request.run_after}", which is no moment in time`)
-    return ms
-  }
+  if (request.run_after !== undefined) return instantMs(request.run_after, 'run_after', where)
   return request.delay_ms ? Date.now() + request.delay_ms : null
 }
 

@@ -1,0 +1,56 @@
+import { storageFault, type EnqueueRequest, type RetryPolicy } from '../../../protocol/src/index.js'
+import { BrokerError } from '../errors.js'
+
+/** What a run asks for beyond being run. Stored by enqueue-controlled.sql, which reads these names. */
+export interface Control {
+  lockKey: string | null
+  concurrencyKey: string | null
+  /** 0 without a key. */
+  concurrencyLimit: number
+  rateKey: string | null
+  /** The bucket of the rate key: what flows in, and how much it holds. */
+  ratePerSecond: number | null
+  rateBurst: number | null
+  fairKey: string | null
+  /** Milliseconds since the epoch. */
+  expiresAtMs: number | null
+  /** From now, by the database's clock. */
+  expiresInMs: number | null
+  retry: RetryPolicy | null
+}
+
+/** Null for a request that asks for nothing of this. Throws INVALID_REQUEST or INVALID_PAYLOAD; `where` names the request. */
+export function controlOf(request: EnqueueRequest, where: string): Control | null {
+  const { lock_key, concurrency_key, concurrency_limit, rate, fair_key, expires_at, expires_in_ms, retry } = request
+  const asked = [lock_key, concurrency_key, concurrency_limit, rate, fair_key, expires_at, expires_in_ms, retry]
+  if (asked.every((field) => field === undefined)) return null
+  if ((concurrency_key === undefined) !== (concurrency_limit === undefined)) {
+    const [there, missing] = concurrency_key === undefined ? ['concurrency_limit', 'concurrency_key'] : ['concurrency_key', 'concurrency_limit']
+    throw new BrokerError('INVALID_REQUEST', `${where} has a ${there} and no ${missing}; they go together`)
+  }
+  if (expires_at !== undefined && expires_in_ms !== undefined) {
+    throw new BrokerError('INVALID_REQUEST', `${where} has both expires_at and expires_in_ms; give one`)
+  }
+  const control = {
+    lockKey: lock_key ?? null,
+    concurrencyKey: concurrency_key ?? null,
+    concurrencyLimit: concurrency_limit ?? 0,
+    rateKey: rate?.key ?? null,
+    ratePerSecond: rate ? (rate.limit / rate.per_ms) * 1_000 : null,
+    rateBurst: rate ? (rate.burst ?? rate.limit) : null,
+    fairKey: fair_key ?? null,
+    expiresAtMs: expires_at === undefined ? null : instantMs(expires_at, 'expires_at', where),
+    expiresInMs: expires_in_ms ?? null,
+    retry: retry ?? null,
+  }
+  const fault = storageFault(JSON.stringify(control), Number.POSITIVE_INFINITY)
+  if (fault) throw new BrokerError('INVALID_PAYLOAD', `${where} has a key that cannot be stored: ${fault.code}`)
+  return control
+}
+
+/** Milliseconds since the epoch. The format allows what JavaScript has no moment for: the 60th second of a minute. */
+export function instantMs(text: string, field: string, where: string): number {
+  const ms = Date.parse(text)
+  if (Number.isNaN(ms)) throw new BrokerError('INVALID_REQUEST', `${where} has the ${field} "${text}", which is no moment in time`)
+  return ms
+}
