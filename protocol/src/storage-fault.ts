@@ -11,7 +11,7 @@ export interface StorageFault {
  * Found here it is one caller's readable error; found by Postgres it would fail the whole batch the text travels in.
  */
 export function storageFault(text: string, maxDepth: number): StorageFault | undefined {
-  return surrogateFault(text) ?? escapeFault(text) ?? depthFault(text, maxDepth) ?? numberFault(text)
+  return surrogateFault(text) ?? escapeFault(text) ?? shapeFault(text, maxDepth)
 }
 
 /** A surrogate without its other half has no UTF-8: the driver would silently store U+FFFD instead. */
@@ -39,19 +39,6 @@ function escapedUnit(text: string, at: number): number {
 const isHigh = (unit: number) => unit >= 0xd800 && unit <= 0xdbff
 const isLow = (unit: number) => unit >= 0xdc00 && unit <= 0xdfff
 
-/** Postgres reads nested values by recursion, and so do executors. */
-function depthFault(text: string, maxDepth: number): StorageFault | undefined {
-  let depth = 0
-  for (let at = 0; at < text.length; at++) {
-    const char = text.charCodeAt(at)
-    if (char === 0x22) at = endOfString(text, at) - 1
-    else if (char === 0x5b || char === 0x7b) {
-      if (++depth > maxDepth) return { code: 'too_deep', position: at }
-    } else if (char === 0x5d || char === 0x7d) depth--
-  }
-  return undefined
-}
-
 /** Bounds of Postgres `numeric`, in decimal digits; leading zeros count here, which it would forgive. */
 const MAX_INTEGER_DIGITS = 131_072
 const MAX_FRACTION_DIGITS = 16_383
@@ -61,11 +48,34 @@ const MAX_FRACTION_DIGITS = 16_383
  */
 const MAX_ADDED_DIGITS = 2 ** 21
 
-const LONG_OR_EXPONENT = /[0-9][eE]|[0-9]{16383}/
 const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?([0-9]+)(?:\.([0-9]+))?(?:[eE]([-+]?[0-9]+))?/gs
 
+/**
+ * One pass over brackets and numbers. Postgres reads nested values by recursion, and so do executors. Numbers are read
+ * closely only in the rare text that has a long one or an exponent.
+ */
+function shapeFault(text: string, maxDepth: number): StorageFault | undefined {
+  let depth = 0
+  let hasUnusualNumber = false
+  for (let at = 0; at < text.length; at++) {
+    const char = text.charCodeAt(at)
+    if (char === 0x22) at = endOfString(text, at) - 1
+    else if (char === 0x5b || char === 0x7b) {
+      if (++depth > maxDepth) return { code: 'too_deep', position: at }
+    } else if (char === 0x5d || char === 0x7d) depth--
+    else if (isDigit(char)) {
+      const start = at
+      while (isDigit(text.charCodeAt(at + 1))) at++
+      const next = text.charCodeAt(at + 1) | 0x20
+      hasUnusualNumber ||= next === 0x65 || at - start >= MAX_FRACTION_DIGITS - 1
+    }
+  }
+  return hasUnusualNumber ? numberFault(text) : undefined
+}
+
+const isDigit = (char: number) => char >= 0x30 && char <= 0x39
+
 function numberFault(text: string): StorageFault | undefined {
-  if (!LONG_OR_EXPONENT.test(text)) return undefined
   let added = 0
   for (const { 1: integer, 2: fraction = '', 3: exponent = '0', index } of text.matchAll(STRING_OR_NUMBER)) {
     if (integer === undefined) continue

@@ -36,25 +36,57 @@ export function newRun(request: EnqueueRequest, source: string, limitBytes: numb
   const maxAttempts = request.max_attempts ?? 3
   const timeoutSeconds = Math.ceil((request.timeout_ms ?? 900_000) / 1_000)
   const control = controlOf(request, where)
-  const lockText = JSON.stringify(control?.lockKey ?? null)
-  const concurrencyText = JSON.stringify(control?.concurrencyKey ?? null)
-  const concurrencyLimit = control?.concurrencyLimit ?? 0
-  const taskText = JSON.stringify(request.task)
-  const queueText = JSON.stringify(queue)
-  const runAfterText = runAfterMs === null ? 'null' : `"${isoformat(runAfterMs)}"`
-  const spec =
-    `{"v":1,"task_path":${taskText},"args":${args},"kwargs":${kwargs},"takes_context":false,` +
-    `"queue_name":${queueText},"priority":${priority},"lock_key":${lockText},"concurrency_key":${concurrencyText},"concurrency_limit":${concurrencyLimit},` +
-    `"run_after":${runAfterText},` +
-    `"exec":{"timeout_seconds":${timeoutSeconds},"max_attempts":${maxAttempts}},"provenance":{"code_ref":null,"pip_lock_hash":null}}`
+  const shape = shapeOf({ task: request.task, queue, priority, maxAttempts, timeoutSeconds, control, runAfterMs })
+  const spec = `${shape.head}${args},"kwargs":${kwargs}${shape.tail}`
   check(spec, limitBytes, where)
   // The canonical form of `spec`, put together in key order: only the arguments have to be read for it.
-  const canonical =
-    `{"args":${canonicalJson(args)},"concurrency_key":${concurrencyText},"concurrency_limit":${concurrencyLimit},` +
-    `"exec":{"max_attempts":${maxAttempts},"timeout_seconds":${timeoutSeconds}},"kwargs":${canonicalJson(kwargs)},"lock_key":${lockText},` +
-    `"priority":${priority},"provenance":{"code_ref":null,"pip_lock_hash":null},"queue_name":${queueText},` +
-    `"run_after":${runAfterText},"takes_context":false,"task_path":${taskText},"v":1}`
+  const canonical = `{"args":${canonicalJson(args)}${shape.canonicalMiddle}${canonicalJson(kwargs)}${shape.canonicalTail}`
   return { task: request.task, queue, priority, spec, specHash: hashOfCanonical(canonical), runAfterMs, maxAttempts, timeoutSeconds, idempotencyKey: request.idempotency_key ?? null, control }
+}
+
+type Kind = Pick<NewRun, 'task' | 'queue' | 'priority' | 'maxAttempts' | 'timeoutSeconds' | 'control' | 'runAfterMs'>
+
+/** The text around the arguments, as it is stored and as it is hashed. */
+interface Shape {
+  head: string
+  tail: string
+  canonicalMiddle: string
+  canonicalTail: string
+}
+
+let last: { kind: Kind; shape: Shape } | undefined
+
+/** Runs of one task come together: what surrounds their arguments is printed once. */
+function shapeOf(kind: Kind): Shape {
+  if (last && isSameKind(last.kind, kind)) return last.shape
+  last = { kind, shape: print(kind) }
+  return last.shape
+}
+
+function isSameKind(a: Kind, b: Kind): boolean {
+  return (
+    a.control === null && b.control === null && a.runAfterMs === b.runAfterMs &&
+    a.task === b.task && a.queue === b.queue && a.priority === b.priority && a.maxAttempts === b.maxAttempts && a.timeoutSeconds === b.timeoutSeconds
+  )
+}
+
+function print({ task, queue, priority, maxAttempts, timeoutSeconds, control, runAfterMs }: Kind): Shape {
+  const lock = JSON.stringify(control?.lockKey ?? null)
+  const concurrency = JSON.stringify(control?.concurrencyKey ?? null)
+  const limit = control?.concurrencyLimit ?? 0
+  const taskText = JSON.stringify(task)
+  const queueText = JSON.stringify(queue)
+  const runAfter = runAfterMs === null ? 'null' : `"${isoformat(runAfterMs)}"`
+  return {
+    head: `{"v":1,"task_path":${taskText},"args":`,
+    tail:
+      `,"takes_context":false,"queue_name":${queueText},"priority":${priority},"lock_key":${lock},"concurrency_key":${concurrency},"concurrency_limit":${limit},` +
+      `"run_after":${runAfter},"exec":{"timeout_seconds":${timeoutSeconds},"max_attempts":${maxAttempts}},"provenance":{"code_ref":null,"pip_lock_hash":null}}`,
+    canonicalMiddle: `,"concurrency_key":${concurrency},"concurrency_limit":${limit},"exec":{"max_attempts":${maxAttempts},"timeout_seconds":${timeoutSeconds}},"kwargs":`,
+    canonicalTail:
+      `,"lock_key":${lock},"priority":${priority},"provenance":{"code_ref":null,"pip_lock_hash":null},"queue_name":${queueText},` +
+      `"run_after":${runAfter},"takes_context":false,"task_path":${taskText},"v":1}`,
+  }
 }
 
 /** An instant as Python's datetime.isoformat() writes it, which is what a Django twin hashes: no fraction, or six digits. */
