@@ -12,11 +12,22 @@ CREATE FUNCTION reproq_claim_key(priority integer, enqueued_at timestamptz) RETU
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN (extract(epoch FROM enqueued_at) * 1000000)::bigint - priority::bigint * 60000000;
 
+-- The same for a run that takes turns with other tenants: fair_at is its turn (0005), null for all others.
+CREATE FUNCTION reproq_claim_key(priority integer, enqueued_at timestamptz, fair_at timestamptz) RETURNS bigint
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN (extract(epoch FROM coalesce(fair_at, enqueued_at)) * 1000000)::bigint - priority::bigint * 60000000;
+
+-- Whether a run must be asked for one by one (0005): it has a key with a limit, or may have expired.
+CREATE FUNCTION reproq_is_gated(lock_key text, concurrency_key text, concurrency_limit integer, rate_key text, expires_at timestamptz) RETURNS boolean
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN lock_key IS NOT NULL OR (concurrency_key <> '' AND concurrency_limit > 0) IS TRUE OR rate_key IS NOT NULL OR expires_at IS NOT NULL;
+
 -- READY and due, in claim order.
 CREATE TABLE reproq_ready (
   queue_name text NOT NULL,
   claim_key  bigint NOT NULL,
   result_id  bigint NOT NULL,
+  gated      boolean NOT NULL DEFAULT false,
   PRIMARY KEY (queue_name, claim_key, result_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
@@ -67,7 +78,10 @@ BEGIN
     RETURN;
   END IF;
   IF run.run_after IS NULL OR run.run_after <= clock_timestamp() THEN
-    INSERT INTO reproq_ready VALUES (run.queue_name, reproq_claim_key(run.priority, run.enqueued_at), run.result_id) ON CONFLICT DO NOTHING;
+    INSERT INTO reproq_ready (queue_name, claim_key, result_id, gated)
+    VALUES (run.queue_name, reproq_claim_key(run.priority, run.enqueued_at, run.reproq_fair_at), run.result_id,
+            reproq_is_gated(run.lock_key, run.concurrency_key, run.concurrency_limit, run.reproq_rate_key, run.expires_at))
+    ON CONFLICT DO NOTHING;
     PERFORM pg_notify('reproq_ready', CASE WHEN octet_length(run.queue_name) <= 255 THEN run.queue_name ELSE '' END);
   ELSE
     INSERT INTO reproq_scheduled VALUES (run.run_after, run.result_id) ON CONFLICT DO NOTHING;
@@ -78,8 +92,10 @@ END $$;
 CREATE FUNCTION reproq_withdraw(run task_runs) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   IF run.status = 'READY' THEN
+    -- First blocked, then ready: that is the way a run may be going just now.
+    DELETE FROM reproq_blocked b WHERE b.result_id = run.result_id;
     DELETE FROM reproq_ready r
-     WHERE r.queue_name = run.queue_name AND r.claim_key = reproq_claim_key(run.priority, run.enqueued_at) AND r.result_id = run.result_id;
+     WHERE r.queue_name = run.queue_name AND r.claim_key = reproq_claim_key(run.priority, run.enqueued_at, run.reproq_fair_at) AND r.result_id = run.result_id;
     DELETE FROM reproq_scheduled s WHERE s.run_after = run.run_after AND s.result_id = run.result_id;
   END IF;
 END $$;
@@ -87,15 +103,22 @@ END $$;
 CREATE FUNCTION reproq_track_insert() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM reproq_admit(NEW);
+  PERFORM reproq_hold(NEW);
   RETURN NULL;
 END $$;
 
 CREATE FUNCTION reproq_track_update() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF (OLD.status, OLD.queue_name, OLD.priority, OLD.enqueued_at, OLD.run_after)
-     IS DISTINCT FROM (NEW.status, NEW.queue_name, NEW.priority, NEW.enqueued_at, NEW.run_after) THEN
+  IF (OLD.status, OLD.queue_name, OLD.priority, OLD.enqueued_at, OLD.run_after, OLD.reproq_fair_at,
+      OLD.lock_key, OLD.concurrency_key, OLD.concurrency_limit, OLD.reproq_rate_key, OLD.expires_at)
+     IS DISTINCT FROM (NEW.status, NEW.queue_name, NEW.priority, NEW.enqueued_at, NEW.run_after, NEW.reproq_fair_at,
+      NEW.lock_key, NEW.concurrency_key, NEW.concurrency_limit, NEW.reproq_rate_key, NEW.expires_at) THEN
     PERFORM reproq_withdraw(OLD);
     PERFORM reproq_admit(NEW);
+    IF OLD.status = 'READY' AND NEW.status = 'READY' THEN
+      -- It may have been let through by its keys, and now takes another place: the next one's turn.
+      PERFORM reproq_pass_on(OLD);
+    END IF;
   END IF;
   IF OLD.reproq_lease_id IS NOT NULL AND (OLD.status, OLD.leased_by) IS DISTINCT FROM (NEW.status, NEW.leased_by) THEN
     -- Somebody else took the run from our worker (the Go reclaim, Admin): from here on its lease proves nothing.
@@ -136,7 +159,7 @@ CREATE TRIGGER reproq_track_queue_control AFTER INSERT OR UPDATE OR DELETE ON re
   FOR EACH STATEMENT EXECUTE FUNCTION reproq_track_queue_control();
 
 -- What waited before we came.
-INSERT INTO reproq_ready
+INSERT INTO reproq_ready (queue_name, claim_key, result_id)
   SELECT queue_name, reproq_claim_key(priority, enqueued_at), result_id FROM task_runs WHERE status = 'READY' AND (run_after IS NULL OR run_after <= now());
 INSERT INTO reproq_scheduled
   SELECT run_after, result_id FROM task_runs WHERE status = 'READY' AND run_after > now();

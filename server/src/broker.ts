@@ -22,6 +22,8 @@ import type { LinkContext } from './link/context.js'
 import { Links } from './link/links.js'
 import { cancelWhereHeld, holdingsOf, settleUndeliverable } from './link/holdings.js'
 import { cancel } from './runs/cancel.js'
+import { promote } from './runs/promote.js'
+import { unblock } from './runs/unblock.js'
 import * as sessions from './sessions/sessions.js'
 
 const notifySql = statement<[string, string], unknown>(import.meta.url, 'db/notify.sql')
@@ -47,6 +49,7 @@ export class Broker {
   readonly #settle: Settle
   readonly #dispatch: Dispatch
   readonly #promoter: Promoter
+  readonly #unblocker: Promoter
   readonly #waiters: Waiters
   readonly #peers: Peers
   readonly #holdings: Holdings
@@ -74,11 +77,14 @@ export class Broker {
         log.warn({ err: error }, 'leasing failed; it will be tried again')
       },
       onUnserved: (queue) => this.#peers.hint(queue),
+      onFreed: () => void this.#unblocker.runOnce(),
+      onRefill: (delayMs) => this.#unblocker.expect(delayMs),
       onUndelivered: (runs) => {
         this.#settle.release(runs.map(({ run, lease }) => ({ run, lease, delayMs: 0 }))).catch(warn('leases could not be given back'))
       },
     })
-    this.#promoter = new Promoter(this.#pool, (queue) => this.#dispatch.wake(queue), warn('scheduled runs could not be promoted; it will be tried again'))
+    this.#promoter = new Promoter(() => promote(this.#pool), (queue) => this.#dispatch.wake(queue), warn('scheduled runs could not be promoted; it will be tried again'))
+    this.#unblocker = new Promoter(() => unblock(this.#pool), (queue) => this.#dispatch.wake(queue), warn('blocked runs could not be let through; it will be tried again'))
     this.#waiters = new Waiters(this.#pool, this.events, warn('waited-for runs could not be looked up'))
     this.#peers = new Peers((queue) => this.#notify('reproq_ready', queue), PEER_LOOKS * config.lookMs, warn('other brokers could not be told'))
     this.#context = this.#linkContext()
@@ -107,6 +113,7 @@ export class Broker {
       ready: () => this.#readiness(),
     })
     await this.#promoter.runOnce()
+    await this.#unblocker.runOnce()
     this.#listen.greet()
     for (const chore of this.#chores()) void runLoop(chore, this.#abort.signal, this.log)
     const url = await this.#listenOn(this.#app)
@@ -128,6 +135,7 @@ export class Broker {
     this.#abort.abort()
     this.#waiters.stop()
     this.#promoter.stop()
+    this.#unblocker.stop()
     this.#settle.stop()
     await this.#close()
     await this.#listen.stop()
@@ -189,6 +197,7 @@ export class Broker {
         if (this.#peers.heard(brokerId)) this.#listen.greet()
       },
       scheduled: () => void this.#promoter.runOnce(),
+      freed: () => void this.#unblocker.runOnce(),
       cancel: (run: string) => {
         cancelWhereHeld(this.#context, run)
         // A foreign writer may flag a run that is not running: those are ours to end.
@@ -197,6 +206,7 @@ export class Broker {
       connected: () => {
         this.#dispatch.wakeAll()
         void this.#promoter.runOnce()
+        void this.#unblocker.runOnce()
       },
     }
   }
@@ -208,10 +218,12 @@ export class Broker {
       if (delayMs > 0) this.#promoter.expect(delayMs)
       else this.#dispatch.wake(queue)
     })
+    this.events.on('keys.freed', () => void this.#unblocker.runOnce())
   }
 
   async #cancel(runs: string[]) {
     const rows = await cancel(this.#pool, runs)
+    if (rows.some(({ keyed }) => keyed)) this.events.emit('keys.freed', {})
     for (const { run, queue, was, status } of rows) {
       if (status === 'RUNNING') cancelWhereHeld(this.#context, run)
       else if (was !== status) this.events.emit('run.settled', { runId: run, queue, task: '', status, attempt: 0, workerId: undefined, cause: 'cancelled', delayMs: 0, wallMs: undefined })
@@ -233,6 +245,7 @@ export class Broker {
       log,
       dispatch: this.#dispatch,
       promoter: this.#promoter,
+      unblocker: this.#unblocker,
       settle: this.#settle,
       holdings: this.#holdings,
     }

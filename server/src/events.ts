@@ -7,6 +7,8 @@ export interface EventMap {
   'run.leased': { runId: string; queue: string; task: string; attempt: number; workerId: string }
   /** Final, or READY again: a retry, or a release that cost no attempt. */
   'run.settled': { runId: string; queue: string; task: string; status: Status; attempt: number; workerId: string | undefined; cause: string; delayMs: number; wallMs: number | undefined }
+  /** Runs that held keys hold them no longer: others may have been waiting for it. */
+  'keys.freed': Record<never, never>
   'result.refused': { runId: string; workerId: string; code: string }
   'session.opened': { sessionId: string; workerId: string; resumed: boolean }
   'session.lost': { sessionId: string; workerId: string }

@@ -74,27 +74,31 @@ export async function statusOf(others: pg.Pool, id: string): Promise<unknown> {
 export async function placesOf(others: pg.Pool, id: string): Promise<string[]> {
   const { rows } = await others.query<{ place: string }>(
     `SELECT 'ready' AS place FROM reproq_ready WHERE result_id = $1 UNION ALL SELECT 'scheduled' FROM reproq_scheduled WHERE result_id = $1
-     UNION ALL SELECT 'leased' FROM reproq_leases WHERE result_id = $1`,
+     UNION ALL SELECT 'blocked' FROM reproq_blocked WHERE result_id = $1 UNION ALL SELECT 'leased' FROM reproq_leases WHERE result_id = $1`,
     [id],
   )
   return rows.map(({ place }) => place)
 }
 
 /**
- * Runs whose narrow tables do not say what their row says: READY is in exactly one of ready and scheduled, under its
- * own key; under one of our leases is RUNNING; everything else is nowhere.
+ * Runs whose narrow tables do not say what their row says: READY is in exactly one of ready, scheduled and blocked, under its
+ * own key; under one of our leases is RUNNING, and what is RUNNING holds its keys; everything else is nowhere.
  */
 export async function misplaced(others: pg.Pool): Promise<unknown[]> {
   const { rows } = await others.query(`
-    SELECT coalesce(t.result_id, r.result_id, s.result_id, l.result_id)::text AS run, t.status, r.claim_key, s.run_after, l.session_id
+    SELECT coalesce(t.result_id, r.result_id, s.result_id, b.result_id, l.result_id, h.result_id)::text AS run, t.status, r.claim_key, s.run_after, b.key, l.session_id, h.keys
       FROM task_runs t
       FULL JOIN reproq_ready r ON r.result_id = t.result_id
       FULL JOIN reproq_scheduled s ON s.result_id = t.result_id
+      FULL JOIN reproq_blocked b ON b.result_id = t.result_id
       FULL JOIN reproq_leases l ON l.result_id = t.result_id
+      FULL JOIN (SELECT result_id, array_agg(key ORDER BY key) AS keys FROM reproq_holds GROUP BY result_id) h ON h.result_id = t.result_id
      WHERE t.result_id IS NULL
-        OR (t.status = 'READY') IS DISTINCT FROM ((r.result_id IS NULL) <> (s.result_id IS NULL))
-        OR (t.status <> 'READY' AND (r.result_id IS NOT NULL OR s.result_id IS NOT NULL))
-        OR (r.queue_name, r.claim_key) <> (t.queue_name, reproq_claim_key(t.priority, t.enqueued_at))
+        OR num_nonnulls(r.result_id, s.result_id, b.result_id) <> (t.status = 'READY')::int
+        OR (r.queue_name, r.claim_key) <> (t.queue_name, reproq_claim_key(t.priority, t.enqueued_at, t.reproq_fair_at))
+        OR (b.queue_name, b.claim_key) <> (t.queue_name, reproq_claim_key(t.priority, t.enqueued_at, t.reproq_fair_at))
+        OR r.gated <> reproq_is_gated(t.lock_key, t.concurrency_key, t.concurrency_limit, t.reproq_rate_key, t.expires_at)
+        OR coalesce(h.keys, '{}') <> CASE WHEN t.status = 'RUNNING' THEN ARRAY(SELECT k FROM unnest(reproq_keys(t.lock_key, t.concurrency_key, t.concurrency_limit)) k ORDER BY k COLLATE "C") ELSE '{}' END
         OR s.run_after <> t.run_after
         OR (l.result_id IS NOT NULL) <> (t.status = 'RUNNING' AND t.reproq_lease_id IS NOT NULL)`)
   return rows

@@ -8,6 +8,8 @@ export interface Hints {
   ready(queue: string | undefined): void
   /** A run was scheduled, perhaps earlier than every other. */
   scheduled(): void
+  /** Keys or limits that runs wait for may have room. */
+  freed(): void
   /** Somebody wants this run stopped. */
   cancel(run: string): void
   /** Another broker of this database is alive. */
@@ -16,7 +18,7 @@ export interface Hints {
   connected(): void
 }
 
-const CHANNELS = ['reproq_ready', 'reproq_scheduled', 'reproq_cancel', 'reproq_ping'] as const
+const CHANNELS = ['reproq_ready', 'reproq_scheduled', 'reproq_freed', 'reproq_cancel', 'reproq_ping'] as const
 const LISTEN = CHANNELS.map((channel) => `LISTEN ${channel}`).join('; ')
 const CONNECT_MS = 5_000
 const PING_MS = 5_000
@@ -127,6 +129,8 @@ export class Listen {
         return this.#hints.ready(payload || undefined)
       case 'reproq_scheduled':
         return this.#hints.scheduled()
+      case 'reproq_freed':
+        return this.#hints.freed()
       case 'reproq_cancel':
         return payload ? this.#hints.cancel(payload) : undefined
       case 'reproq_ping':

@@ -36,6 +36,7 @@ export interface ChoreContext {
   log: Logger
   dispatch: Dispatch
   promoter: Promoter
+  unblocker: Promoter
   settle: Settle
   holdings: Holdings
 }
@@ -57,9 +58,10 @@ export function chores(context: ChoreContext): Chore[] {
 }
 
 /** Covers a lost notification: looks at everything once, and makes sure that the listener still hears. */
-async function look({ dispatch, promoter, listen }: ChoreContext): Promise<void> {
+async function look({ dispatch, promoter, unblocker, listen }: ChoreContext): Promise<void> {
   dispatch.wakeAll()
   await promoter.runOnce()
+  await unblocker.runOnce()
   await listen.check()
 }
 
@@ -74,6 +76,7 @@ export async function reapExpired({ pool, config, events }: Pick<ChoreContext, '
     if (run === null || status === null || queue === null) continue
     events.emit('run.settled', { runId: run, queue, task: task ?? '', status, attempt: attempt ?? 0, workerId: workerId ?? undefined, cause: 'lease_expiry', delayMs: 0, wallMs: undefined })
   }
+  if (rows.some(({ keyed }) => keyed)) events.emit('keys.freed', {})
   const lost = new Map(rows.flatMap(({ sessionId, workerId }) => (sessionId && workerId ? [[sessionId, workerId] as const] : [])))
   for (const [sessionId, workerId] of lost) events.emit('session.lost', { sessionId, workerId })
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { sqlState, type Db } from '../db/pool.js'
 import type { Events } from '../events.js'
-import { lease, type Leased, type Slot } from '../runs/lease.js'
+import { lease, leaseGated, type Leased, type Slot } from '../runs/lease.js'
 
 /** Queues that share a number of free places. */
 export interface FreeLane {
@@ -29,6 +29,10 @@ export interface DispatchOptions {
   onError: (error: unknown, uncertain: boolean) => void
   /** A queue has ready runs and nobody here has room for them; somebody elsewhere may. */
   onUnserved?: (queue: string) => void
+  /** Keys have got room in passing, for runs that wait for it. */
+  onFreed?: () => void
+  /** A rate limit that runs wait for has its next token in so many milliseconds. */
+  onRefill?: (delayMs: number) => void
   /** Leases that a taker did not take; they must go back uncounted. */
   onUndelivered: (runs: Leased[]) => void
 }
@@ -60,6 +64,8 @@ export class Dispatch {
   readonly #awake = new Set<string>()
   /** Queues that a lease statement on its way is asking. */
   readonly #asked = new Set<string>()
+  /** Queues where runs had to be asked for one by one the last time; the slower statement leases from them until it meets none. */
+  readonly #gated = new Set<string>()
   /** Places, by lane, that statements on their way may fill. */
   readonly #promised = new WeakMap<readonly string[], number>()
   /** Leases that statements on their way may be writing. */
@@ -188,9 +194,9 @@ export class Dispatch {
     let leased: Leased[] = []
     let drained = false
     try {
-      const { taken, runs } = await lease(this.#db, queues, slots, this.#options.leaseMs)
+      const { runs, more } = queues.some((queue) => this.#gated.has(queue)) ? await this.#leaseGated(queues, slots) : await this.#leaseFreely(queues, slots)
       leased = runs
-      drained = taken < slots.length
+      drained = !more
     } finally {
       for (const queue of queues) {
         this.#asked.delete(queue)
@@ -200,6 +206,21 @@ export class Dispatch {
     }
     if (drained) return
     for (const queue of queues) if (!this.#hasRoomFor(queue)) this.#options.onUnserved?.(queue)
+  }
+
+  async #leaseFreely(queues: string[], slots: Place[]) {
+    const { taken, gated, runs } = await lease(this.#db, queues, slots, this.#options.leaseMs)
+    if (gated) for (const queue of queues) this.#gated.add(queue)
+    return { runs, more: gated || taken === slots.length }
+  }
+
+  async #leaseGated(queues: string[], slots: Place[]) {
+    const { gated, more, freed, nextMs, woken, runs } = await leaseGated(this.#db, queues, slots, this.#options.leaseMs)
+    if (!gated) for (const queue of queues) this.#gated.delete(queue)
+    if (freed) this.#options.onFreed?.()
+    if (nextMs !== null) this.#options.onRefill?.(nextMs)
+    for (const queue of woken) if (!queues.includes(queue)) this.wake(queue)
+    return { runs, more }
   }
 
   #deliver(runs: Leased[], slots: (Slot | undefined)[]) {

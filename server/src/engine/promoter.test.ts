@@ -2,6 +2,7 @@ import t from 'tap'
 import { givenDatabase, givenRuns, placesOf, type Given } from '../../../test/helpers/given.js'
 import { until } from '../../../test/helpers/wait.js'
 import type { Db } from '../db/pool.js'
+import { promote } from '../runs/promote.js'
 import { Promoter } from './promoter.js'
 
 function promoterOn(t: { teardown(end: () => void): unknown }, { db }: Given) {
@@ -16,7 +17,7 @@ function promoterOn(t: { teardown(end: () => void): unknown }, { db }: Given) {
       return rows
     },
   }
-  const promoter = new Promoter(gated, (queue) => woken.push(queue), (error) => errors.push(error))
+  const promoter = new Promoter(() => promote(gated), (queue) => woken.push(queue), (error) => errors.push(error))
   t.teardown(() => promoter.stop())
   t.teardown(() => {
     if (errors.length > 0) throw errors[0]

@@ -1,14 +1,16 @@
-import type { Db } from '../db/pool.js'
-import { promote } from '../runs/promote.js'
-
-const BATCH = 1_000
 const AGAIN_MS = 1_000
 /** Beyond this a Node timer overflows; the next look comes much earlier anyway. */
 const LONGEST_MS = 86_400_000
 
-/** Makes scheduled runs ready when they are due: one timer, set to the earliest. */
+/** A step on the way to ready: queues that got runs, whether there is more to do now, and milliseconds until there is (null: none waits). */
+export type Step = () => Promise<{ queues: string[]; more: boolean; nextMs: number | null }>
+
+/**
+ * Makes waiting runs ready when they may be: one timer, set to the earliest. There is one for those that are not due, and one for
+ * those that a key or a rate limit has blocked.
+ */
 export class Promoter {
-  readonly #db: Db
+  readonly #step: Step
   readonly #onReady: (queue: string) => void
   readonly #onError: (error: unknown) => void
   #timer: NodeJS.Timeout | undefined
@@ -17,8 +19,8 @@ export class Promoter {
   #again = false
   #stopped = false
 
-  constructor(db: Db, onReady: (queue: string) => void, onError: (error: unknown) => void) {
-    this.#db = db
+  constructor(step: Step, onReady: (queue: string) => void, onError: (error: unknown) => void) {
+    this.#step = step
     this.#onReady = onReady
     this.#onError = onError
   }
@@ -32,7 +34,7 @@ export class Promoter {
     this.#timer = setTimeout(() => void this.runOnce(), Math.min(Math.max(0, delayMs), LONGEST_MS)).unref()
   }
 
-  /** Promotes all that is due and sets the timer to what is next. Never rejects. */
+  /** Promotes all that may be ready now and sets the timer to what is next. Never rejects. */
   runOnce(): Promise<void> {
     // The statement on its way may have looked before what this call is about was there.
     this.#again = true
@@ -50,9 +52,9 @@ export class Promoter {
         this.#again = false
         clearTimeout(this.#timer)
         this.#dueAt = Number.POSITIVE_INFINITY
-        const { queues, promoted, nextMs } = await promote(this.#db, BATCH)
+        const { queues, more, nextMs } = await this.#step()
         for (const queue of queues) this.#onReady(queue)
-        if (promoted < BATCH && !this.#again) {
+        if (!more && !this.#again) {
           if (nextMs !== null) this.expect(nextMs)
           return
         }

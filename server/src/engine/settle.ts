@@ -51,13 +51,13 @@ export class Settle {
   constructor(db: Db, events: Events, options: SettleOptions) {
     this.#events = events
     this.#options = options
-    this.#succeeding = new GroupCommit((items) => succeed(db, items), { limit: 1_000, weight: ({ output }) => 1 + output.length / CHARACTERS_PER_WEIGHT })
-    this.#finalizing = new GroupCommit((items) => fenced(items, (once) => finalize(db, once)), { limit: 500 })
+    this.#succeeding = new GroupCommit((items) => this.#succeed(db, items), { limit: 1_000, weight: ({ output }) => 1 + output.length / CHARACTERS_PER_WEIGHT })
+    this.#finalizing = new GroupCommit((items) => this.#fenced(items, (once) => finalize(db, once)), { limit: 500 })
     this.#explaining = new GroupCommit(async (held) => {
       const verdicts = new Map((await refusals(db, held)).map((row) => [row.lease, row.verdict]))
       return held.map(({ lease }) => verdicts.get(lease) ?? 'stale_lease')
     }, { limit: 1_000 })
-    this.#releasing = new GroupCommit((items) => fenced(items, (once) => release(db, once)), { limit: 500 })
+    this.#releasing = new GroupCommit((items) => this.#fenced(items, (once) => release(db, once)), { limit: 500 })
   }
 
   /** Stores the verdict on one attempt, once. Rejects with DATABASE_UNAVAILABLE: nothing is known to be stored, send it again. */
@@ -124,6 +124,18 @@ export class Settle {
   /** No more retries of releases; sessions' expiry takes over. */
   stop(): void {
     this.#stopped = true
+  }
+
+  async #succeed(db: Db, items: Success[]): Promise<boolean[]> {
+    const { held, keyed } = await succeed(db, items)
+    if (keyed) this.#events.emit('keys.freed', {})
+    return held
+  }
+
+  async #fenced<Item extends { run: string; lease: string }>(items: Item[], change: (once: Item[]) => Promise<Settled[]>): Promise<(Settled | undefined)[]> {
+    const settled = await fenced(items, change)
+    if (settled.some((one) => one?.keyed)) this.#events.emit('keys.freed', {})
+    return settled
   }
 
   async #releaseSurely(lease: Release): Promise<Settled | undefined> {
@@ -197,7 +209,7 @@ export class Settle {
     return { disp }
   }
 
-  #announce(settled: Omit<Settled, 'lease'>, workerId: string | undefined, cause: string, wallMs?: number) {
+  #announce(settled: Omit<Settled, 'lease' | 'keyed'>, workerId: string | undefined, cause: string, wallMs?: number) {
     const { run, queue, task, status, attempt, delayMs } = settled
     this.#events.emit('run.settled', { runId: run, queue, task, status, attempt, workerId, cause, delayMs, wallMs })
   }

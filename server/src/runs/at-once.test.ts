@@ -52,7 +52,7 @@ t.test('whatever happens at once: each run is settled once, and the narrow table
     async () => note(await finalize(db, distinct(some(leases, 8)).map(verdict).toReversed())),
     async () => {
       const well = distinct(some(leases, 8)).map((item) => ({ ...item, output: '1' }))
-      const held = await succeed(db, well)
+      const { held } = await succeed(db, well)
       note(well.filter((_, at) => held[at]).map(({ run }) => ({ run, status: 'SUCCESSFUL' })))
     },
     async () => note(await release(db, distinct(some(leases, 4)).map(({ run, lease: id }) => ({ run, lease: id, delayMs: pick(2) })))),

@@ -27,10 +27,12 @@ WITH input AS MATERIALIZED (
   SELECT result_id, task_path, queue_name, priority, spec::jsonb, spec_hash, run_after, max_attempts, timeout_seconds, "lockKey", "concurrencyKey",
          coalesce("concurrencyLimit", 0), expires_at, "rateKey", "fairKey", nullif(retry, 'null')
     FROM input i WHERE i.key_hash IS NULL OR EXISTS (SELECT FROM key k WHERE k.result_id = i.result_id) ORDER BY ordinal
-  RETURNING result_id, queue_name, priority, enqueued_at, run_after
+  RETURNING result_id, queue_name, priority, enqueued_at, run_after, reproq_fair_at, lock_key, concurrency_key, concurrency_limit, reproq_rate_key, expires_at
 ), ready AS (
-  INSERT INTO reproq_ready (queue_name, claim_key, result_id)
-  SELECT queue_name, reproq_claim_key(priority, enqueued_at), result_id FROM run WHERE run_after IS NULL OR run_after <= now()
+  INSERT INTO reproq_ready (queue_name, claim_key, result_id, gated)
+  SELECT queue_name, reproq_claim_key(priority, enqueued_at, reproq_fair_at), result_id,
+         reproq_is_gated(lock_key, concurrency_key, concurrency_limit, reproq_rate_key, expires_at)
+    FROM run WHERE run_after IS NULL OR run_after <= now()
 ), scheduled AS (
   INSERT INTO reproq_scheduled (run_after, result_id) SELECT run_after, result_id FROM run WHERE run_after > now()
 )

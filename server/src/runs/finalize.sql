@@ -17,12 +17,16 @@ WITH r AS (
          leased_until = NULL, leased_by = NULL, updated_at = now()
     FROM r
    WHERE t.result_id = r.result_id AND t.reproq_lease_id = r.lease_id AND t.status = 'RUNNING'
-  RETURNING t.result_id, t.status, t.queue_name, t.task_path, t.priority, t.enqueued_at, t.run_after, t.attempts, r.delay_ms, r.lease_id
+  RETURNING t.result_id, t.status, t.queue_name, t.task_path, t.priority, t.enqueued_at, t.run_after, t.attempts, r.delay_ms, r.lease_id,
+            t.reproq_fair_at, t.lock_key, t.concurrency_key, t.concurrency_limit, t.reproq_rate_key, t.expires_at
 ), freed AS (
   DELETE FROM reproq_leases l USING done d WHERE l.result_id = d.result_id
 ), ready AS (
-  INSERT INTO reproq_ready SELECT queue_name, reproq_claim_key(priority, enqueued_at), result_id FROM done WHERE status = 'READY' AND delay_ms <= 0
+  INSERT INTO reproq_ready (queue_name, claim_key, result_id, gated)
+  SELECT queue_name, reproq_claim_key(priority, enqueued_at, reproq_fair_at), result_id, reproq_is_gated(lock_key, concurrency_key, concurrency_limit, reproq_rate_key, expires_at)
+    FROM done WHERE status = 'READY' AND delay_ms <= 0
 ), scheduled AS (
   INSERT INTO reproq_scheduled SELECT run_after, result_id FROM done WHERE status = 'READY' AND delay_ms > 0
 )
-SELECT result_id::text AS run, lease_id::text AS lease, status, queue_name AS queue, task_path AS task, attempts AS attempt, delay_ms AS "delayMs" FROM done
+SELECT result_id::text AS run, lease_id::text AS lease, status, queue_name AS queue, task_path AS task, attempts AS attempt, delay_ms AS "delayMs",
+       lock_key IS NOT NULL OR concurrency_key IS NOT NULL AS keyed FROM done

@@ -22,6 +22,8 @@ export interface Settled {
   task: string
   attempt: number
   delayMs: number
+  /** It had a key that others may wait for. */
+  keyed: boolean
 }
 
 const finalizeSql = statement<[string[], string[], string[], (string | null)[], (string | null)[], number[]], Settled>(import.meta.url, 'finalize.sql')

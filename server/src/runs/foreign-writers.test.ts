@@ -108,7 +108,7 @@ t.test('a deleted run leaves nothing behind, wherever it was', async (t) => {
   const leased = await givenLeased(given.db, await givenSession(given.db, 'w'))
   await given.others.query('DELETE FROM task_runs')
   for (const table of ['reproq_ready', 'reproq_scheduled', 'reproq_leases', 'reproq_idempotency']) t.strictSame((await given.others.query(`SELECT * FROM ${table}`)).rows, [], table)
-  t.strictSame(await succeed(given.db, [{ ...leased, output: '1' }]), [false])
+  t.strictSame((await succeed(given.db, [{ ...leased, output: '1' }])).held, [false])
   t.match(await refusals(given.db, [leased]), [{ verdict: 'stale_lease' }])
 })
 
@@ -121,7 +121,7 @@ t.test('whoever takes a run from our worker breaks its lease: failed by Admin, r
     await given.others.query(`UPDATE task_runs SET ${set} WHERE result_id = $1`, [leased.run])
     const theirs = await rowOf(given.others, leased.run)
     t.equal(theirs.reproq_lease_id, null, set)
-    t.strictSame(await succeed(given.db, [{ ...leased, output: '"ours"' }]), [false], set)
+    t.strictSame((await succeed(given.db, [{ ...leased, output: '"ours"' }])).held, [false], set)
     t.strictSame(await finalize(given.db, [{ ...leased, status: 'FAILED', error: '{}', lastError: 'ours', delayMs: 0 }]), [], set)
     t.strictSame(await release(given.db, [{ ...leased, delayMs: 0 }]), [], set)
     t.strictSame(await rowOf(given.others, leased.run), theirs, `${set}: their word stands`)
@@ -138,7 +138,7 @@ t.test('a note on a running run, a new priority, or a wish to cancel it leaves i
   // What places a run that waits says nothing about one that runs: without its lease row nobody would reap it.
   await given.others.query(`UPDATE task_runs SET priority = 9, queue_name = 'elsewhere', run_after = now() + interval '1 h'`)
   t.strictSame(await placesOf(given.others, leased.run), ['leased'])
-  t.strictSame(await succeed(given.db, [{ ...leased, output: '1' }]), [true])
+  t.strictSame((await succeed(given.db, [{ ...leased, output: '1' }])).held, [true])
   t.equal(await statusOf(given.others, leased.run), 'SUCCESSFUL')
 })
 

@@ -1,19 +1,27 @@
 -- READY → RUNNING: the best ready runs of queues $1 (text[]), one per free slot. Slot n is at place $2[n] (int[]), which is session
 -- $3[place] (bigint[]) of worker $4[place] (text[]), under lease $5[n] (uuid[]); leased_until is $6 ms away. Returns the leased runs, best first, each with `taken`: how many
 -- entries left the ready table. An entry whose run is no longer READY goes without a lease; if none was leased, one row says so.
-WITH lane AS (
+-- Leases nothing and says `gated` when one of the candidates has to be asked for, or a rate limit may apply to them: to lease
+-- around it would turn the order over. That is for lease-gated.sql.
+WITH limited AS MATERIALIZED (
+  SELECT EXISTS (SELECT FROM rate_limits l
+                  WHERE l.tokens_per_second > 0 AND l.burst_size > 0 AND NOT starts_with(l.key, 'key:')
+                    AND (l.key = 'global' OR starts_with(l.key, 'task:') OR substr(l.key, 7) = ANY ($1::text[]))) AS yes
+), lane AS (
   SELECT queue_name FROM unnest($1::text[]) AS l (queue_name)
-   WHERE NOT EXISTS (SELECT FROM reproq_queue_controls c WHERE c.queue_name = l.queue_name AND c.paused)
+   WHERE NOT (SELECT yes FROM limited)
+     AND NOT EXISTS (SELECT FROM reproq_queue_controls c WHERE c.queue_name = l.queue_name AND c.paused)
 ), candidate AS MATERIALIZED (
   SELECT head.* FROM lane CROSS JOIN LATERAL (
-    SELECT r.ctid AS place, r.claim_key, r.result_id FROM reproq_ready r
+    SELECT r.ctid AS place, r.claim_key, r.result_id, r.gated FROM reproq_ready r
      WHERE r.queue_name = lane.queue_name
      ORDER BY r.claim_key, r.result_id LIMIT cardinality($2::int[]) FOR UPDATE SKIP LOCKED
   ) head
 ), next AS MATERIALIZED (
   -- Materialized: inlined, the planner may run a LIMIT more than once and take more than there are slots.
   SELECT place, result_id, row_number() OVER (ORDER BY claim_key, result_id) AS slot
-    FROM candidate ORDER BY claim_key, result_id LIMIT cardinality($2::int[])
+    FROM candidate WHERE NOT EXISTS (SELECT FROM candidate WHERE gated)
+   ORDER BY claim_key, result_id LIMIT cardinality($2::int[])
 ), gone AS (
   -- By place, not by key: these rows are locked, and joining them by key again is what a wrong estimate makes quadratic.
   DELETE FROM reproq_ready WHERE ctid = ANY (ARRAY(SELECT place FROM next))
@@ -30,7 +38,8 @@ WITH lane AS (
   INSERT INTO reproq_leases (result_id, session_id) SELECT result_id, ($3::bigint[])[($2::int[])[slot]] FROM leased
   ON CONFLICT (result_id) DO UPDATE SET session_id = excluded.session_id
 )
-SELECT (SELECT count(*)::int FROM next) AS taken, l.slot::int - 1 AS slot, l.result_id::text AS run, l.reproq_lease_id::text AS lease,
+SELECT (SELECT count(*)::int FROM next) AS taken, (SELECT yes FROM limited) OR EXISTS (SELECT FROM candidate WHERE gated) AS gated,
+       l.slot::int - 1 AS slot, l.result_id::text AS run, l.reproq_lease_id::text AS lease,
        l.task_path AS task, l.queue_name AS queue, l.attempts AS attempt, l.max_attempts AS "maxAttempts",
        l.timeout_seconds * 1000.0::float8 AS "timeoutMs", l.spec_json::text AS spec, l.cancel_requested AS "cancelRequested"
   FROM (VALUES (1)) AS always LEFT JOIN leased l ON true ORDER BY l.slot

@@ -27,23 +27,56 @@ export interface Leased {
   cancelRequested: boolean
 }
 
-type Row = (Leased | { run: null }) & { taken: number }
-const leaseSql = statement<[string[], string, string[], string[], string, number], Row>(import.meta.url, 'lease.sql')
+type Params = [queues: string[], places: string, sessions: string[], workers: string[], leases: string, leaseMs: number]
+type Row = (Leased | { run: null }) & { taken: number; gated: boolean }
+const leaseSql = statement<Params, Row>(import.meta.url, 'lease.sql')
 
 /**
  * READY → RUNNING. Hands the best ready runs of `queues` to `slots`, one each. `taken` counts the entries that left the
- * ready table: fewer than slots means that the queues are empty.
+ * ready table: fewer than slots means that the queues are empty. `gated`: none was leased, because some have to be asked for
+ * one by one (`leaseGated`).
  */
-export async function lease(db: Db, queues: string[], slots: Slot[], leaseMs: number): Promise<{ taken: number; runs: Leased[] }> {
+export async function lease(db: Db, queues: string[], slots: Slot[], leaseMs: number): Promise<{ taken: number; gated: boolean; runs: Leased[] }> {
+  const rows = await db.query(leaseSql, paramsOf(queues, slots, leaseMs))
+  return { taken: rows[0]?.taken ?? 0, gated: rows[0]?.gated ?? false, runs: leasedOf(rows) }
+}
+
+/** What a turn of `leaseGated` found besides runs to lease. */
+interface Passage {
+  /** It met what only `leaseGated` may lease. */
+  gated: boolean
+  /** There may be more for the same queues: ask again. */
+  more: boolean
+  /** Keys have got room in passing, for others that wait. */
+  freed: boolean
+  /** Milliseconds until a rate limit that runs wait for has its next token; null: none waits. */
+  nextMs: number | null
+  /** Queues that have got ready runs. */
+  woken: string[]
+}
+const leaseGatedSql = statement<[...Params, number], (Leased | { run: null }) & Passage>(import.meta.url, 'lease-gated.sql')
+/** Blocked entries are looked at once each, but nobody else leases meanwhile: what is left is for the next turn. */
+const MOST_LOOKED_AT = 1_000
+
+/** READY → RUNNING for runs with keys, limits or an expiry, and all that stand in line with them. One at a time in all brokers. */
+export async function leaseGated(db: Db, queues: string[], slots: Slot[], leaseMs: number, most = MOST_LOOKED_AT): Promise<Passage & { runs: Leased[] }> {
+  const rows = await db.query(leaseGatedSql, [...paramsOf(queues, slots, leaseMs), most])
+  const { gated = false, more = false, freed = false, nextMs = null, woken = [] } = rows[0] ?? {}
+  return { gated, more, freed, nextMs, woken, runs: leasedOf(rows) }
+}
+
+function paramsOf(queues: string[], slots: Slot[], leaseMs: number): Params {
   const places = new Distinct(slots, (slot) => slot.sessionId)
-  const rows = await db.query(leaseSql, [
+  return [
     queues,
     plainArray(slots.map((slot) => places.indexOf(slot))),
     places.values.map((slot) => slot.sessionId),
     places.values.map((slot) => slot.workerId),
     plainArray(slots.map((slot) => slot.lease ?? randomUUID())),
     leaseMs,
-  ])
-  const runs = rows.filter((row): row is Leased & { taken: number } => row.run !== null)
-  return { taken: rows[0]?.taken ?? 0, runs }
+  ]
+}
+
+function leasedOf<Row extends Leased | { run: null }>(rows: Row[]) {
+  return rows.filter((row): row is Row & Leased => row.run !== null)
 }

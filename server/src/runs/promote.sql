@@ -4,8 +4,10 @@ WITH due AS MATERIALIZED (
 ), gone AS (
   DELETE FROM reproq_scheduled s USING due d WHERE s.run_after = d.run_after AND s.result_id = d.result_id RETURNING s.result_id
 ), ready AS (
-  INSERT INTO reproq_ready
-  SELECT t.queue_name, reproq_claim_key(t.priority, t.enqueued_at), t.result_id FROM gone JOIN task_runs t USING (result_id) WHERE t.status = 'READY'
+  INSERT INTO reproq_ready (queue_name, claim_key, result_id, gated)
+  SELECT t.queue_name, reproq_claim_key(t.priority, t.enqueued_at, t.reproq_fair_at), t.result_id,
+         reproq_is_gated(t.lock_key, t.concurrency_key, t.concurrency_limit, t.reproq_rate_key, t.expires_at)
+    FROM gone JOIN task_runs t USING (result_id) WHERE t.status = 'READY'
   ON CONFLICT DO NOTHING
   RETURNING queue_name
 )

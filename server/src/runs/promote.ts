@@ -1,10 +1,13 @@
 import type { Db } from '../db/pool.js'
 import { statement } from '../db/statement.js'
 
+/** Most runs of one statement. */
+const BATCH = 1_000
 const promoteSql = statement<[number], { queues: string[]; promoted: number; nextMs: number | null }>(import.meta.url, 'promote.sql')
 
-/** Scheduled → ready for what is due. `nextMs`: until the next one is (0 or less when more are due now), null when none is scheduled. */
-export async function promote(db: Db, limit: number) {
+/** Scheduled → ready for what is due. `more`: more may be due now. `nextMs`: until the next one is, null when none is scheduled. */
+export async function promote(db: Db, limit = BATCH) {
   const [row] = await db.query(promoteSql, [limit])
-  return row ?? { queues: [], promoted: 0, nextMs: null }
+  const { queues = [], promoted = 0, nextMs = null } = row ?? {}
+  return { queues, promoted, more: promoted === limit, nextMs }
 }

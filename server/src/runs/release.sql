@@ -12,12 +12,16 @@ WITH r AS (
          reproq_lease_id = NULL, leased_until = NULL, leased_by = NULL, updated_at = now()
     FROM r
    WHERE t.result_id = r.result_id AND t.reproq_lease_id = r.lease_id AND t.status = 'RUNNING'
-  RETURNING t.result_id, t.status, t.queue_name, t.task_path, t.priority, t.enqueued_at, t.run_after, t.attempts, r.delay_ms, r.lease_id
+  RETURNING t.result_id, t.status, t.queue_name, t.task_path, t.priority, t.enqueued_at, t.run_after, t.attempts, r.delay_ms, r.lease_id,
+            t.reproq_fair_at, t.lock_key, t.concurrency_key, t.concurrency_limit, t.reproq_rate_key, t.expires_at
 ), freed AS (
   DELETE FROM reproq_leases l USING released d WHERE l.result_id = d.result_id
 ), ready AS (
-  INSERT INTO reproq_ready SELECT queue_name, reproq_claim_key(priority, enqueued_at), result_id FROM released WHERE status = 'READY' AND run_after IS NULL
+  INSERT INTO reproq_ready (queue_name, claim_key, result_id, gated)
+  SELECT queue_name, reproq_claim_key(priority, enqueued_at, reproq_fair_at), result_id, reproq_is_gated(lock_key, concurrency_key, concurrency_limit, reproq_rate_key, expires_at)
+    FROM released WHERE status = 'READY' AND run_after IS NULL
 ), scheduled AS (
   INSERT INTO reproq_scheduled SELECT run_after, result_id FROM released WHERE status = 'READY' AND run_after IS NOT NULL
 )
-SELECT result_id::text AS run, lease_id::text AS lease, status, queue_name AS queue, task_path AS task, attempts AS attempt, delay_ms AS "delayMs" FROM released
+SELECT result_id::text AS run, lease_id::text AS lease, status, queue_name AS queue, task_path AS task, attempts AS attempt, delay_ms AS "delayMs",
+       lock_key IS NOT NULL OR concurrency_key IS NOT NULL AS keyed FROM released

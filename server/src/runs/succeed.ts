@@ -9,12 +9,15 @@ export interface Success {
   output: string
 }
 
-const succeedSql = statement<[string, string, string[]], { leases: string }>(import.meta.url, 'succeed.sql')
+const succeedSql = statement<[string, string, string[]], { leases: string; keyed: boolean }>(import.meta.url, 'succeed.sql')
 
-/** RUNNING → SUCCESSFUL. Says of each whether its lease still held; where it did not, nothing was touched. */
-export async function succeed(db: Db, items: Success[]): Promise<boolean[]> {
+/**
+ * RUNNING → SUCCESSFUL. `held` says of each whether its lease still held; where it did not, nothing was touched. `keyed`: one of
+ * them had a key that others may wait for.
+ */
+export async function succeed(db: Db, items: Success[]): Promise<{ held: boolean[]; keyed: boolean }> {
   const [row] = await db.query(succeedSql, [plainArray(items.map((item) => item.run)), plainArray(items.map((item) => item.lease)), items.map((item) => item.output)])
-  const held = new Set(row?.leases.split(','))
+  const leases = new Set(row?.leases.split(','))
   // A lease that comes twice in a batch settles its run once: the first counts.
-  return items.map(({ lease }) => held.delete(lease))
+  return { held: items.map(({ lease }) => leases.delete(lease)), keyed: row?.keyed ?? false }
 }

@@ -131,13 +131,13 @@ t.test('an entry whose run is not ready any more is dropped, counted as taken, a
   const [id] = await givenRuns(given.db, {})
   // As after a bug or a restored table: the triggers would not let this happen.
   await given.others.query('BEGIN; SET LOCAL reproq.internal = on; UPDATE task_runs SET status = \'FAILED\'; COMMIT')
-  t.strictSame(await lease(given.db, ['default'], slots(1), 60_000), { taken: 1, runs: [] })
+  t.strictSame(await lease(given.db, ['default'], slots(1), 60_000), { taken: 1, gated: false, runs: [] })
   t.strictSame(await placesOf(given.others, id as string), [])
 })
 
 t.test('what is due is promoted, not more than asked for, and the next moment is known', async (t) => {
   const { db, others } = await givenDatabase(t)
-  t.strictSame(await promote(db, 10), { queues: [], promoted: 0, nextMs: null })
+  t.strictSame(await promote(db, 10), { queues: [], promoted: 0, more: false, nextMs: null })
   const ids = await givenRuns(db, { queue: 'a', runAfterMs: Date.now() + HOUR_MS }, { queue: 'b', runAfterMs: Date.now() + HOUR_MS }, { queue: 'c', runAfterMs: Date.now() + 2 * HOUR_MS })
   const before = await promote(db, 10)
   t.equal(before.promoted, 0)
@@ -184,7 +184,7 @@ t.test('only the lease that holds a run settles it', async (t) => {
 
   t.match(await finalize(db, [verdict(young, { error: '{"kind": "first"}' })]), [{ run: old.run, lease: young.lease, status: 'FAILED', attempt: 1 }])
   t.strictSame(await finalize(db, [verdict(young, { error: '{"kind": "second"}' })]), [], 'and settles it once')
-  t.strictSame(await succeed(db, [{ ...young, output: '1' }]), [false])
+  t.strictSame((await succeed(db, [{ ...young, output: '1' }])).held, [false])
   const [row] = (await others.query('SELECT status, errors_json, leased_by, leased_until, finished_at IS NOT NULL AS finished FROM task_runs')).rows
   t.strictSame(row, { status: 'FAILED', errors_json: [{ kind: 'first' }], leased_by: null, leased_until: null, finished: true })
   const verdictOf = async (run: string, lease: string) => (await refusals(db, [{ run, lease }]))[0]?.verdict
@@ -201,10 +201,10 @@ t.test('success has the same fence, and keeps the output to the digit', async (t
   const before = await rowOf(others, old.run)
   await release(db, [{ ...old, delayMs: 0 }])
   const young = (await lease(db, ['of-w'], [session], 60_000)).runs[0] as typeof old
-  t.strictSame(await succeed(db, [{ ...old, output: '"stale"' }]), [false])
+  t.strictSame((await succeed(db, [{ ...old, output: '"stale"' }])).held, [false])
   t.match(await rowOf(others, old.run), { status: 'RUNNING', return_json: null })
-  t.strictSame(await succeed(db, [{ ...young, output: '1.0' }, { ...young, output: '"again"' }, { ...old, output: '1' }]), [true, false, false])
-  t.strictSame(await succeed(db, [{ ...young, output: '2' }]), [false])
+  t.strictSame((await succeed(db, [{ ...young, output: '1.0' }, { ...young, output: '"again"' }, { ...old, output: '1' }])).held, [true, false, false])
+  t.strictSame((await succeed(db, [{ ...young, output: '2' }])).held, [false])
   t.strictSame(await finalize(db, [verdict(young)]), [])
 
   t.strictSame((await others.query('SELECT return_json::text AS output FROM task_runs')).rows, [{ output: '1.0' }])

@@ -31,11 +31,14 @@ WITH dead AS MATERIALIZED (
          reproq_lease_id = NULL, run_after = NULL, leased_until = NULL, leased_by = NULL, updated_at = now()
     FROM verdict v
    WHERE t.result_id = v.result_id AND t.status = 'RUNNING'
-  RETURNING t.result_id, v.session_id, t.status, t.queue_name, t.task_path, t.priority, t.enqueued_at, t.attempts
+  RETURNING t.result_id, v.session_id, t.status, t.queue_name, t.task_path, t.priority, t.enqueued_at, t.attempts,
+            t.reproq_fair_at, t.lock_key, t.concurrency_key, t.concurrency_limit, t.reproq_rate_key, t.expires_at
 ), ready AS (
-  INSERT INTO reproq_ready
-  SELECT queue_name, reproq_claim_key(priority, enqueued_at), result_id FROM settled WHERE status = 'READY'
+  INSERT INTO reproq_ready (queue_name, claim_key, result_id, gated)
+  SELECT queue_name, reproq_claim_key(priority, enqueued_at, reproq_fair_at), result_id, reproq_is_gated(lock_key, concurrency_key, concurrency_limit, reproq_rate_key, expires_at)
+    FROM settled WHERE status = 'READY'
 )
 SELECT d.session_id::text AS "sessionId", d.worker_id AS "workerId", s.result_id::text AS run, s.status, s.queue_name AS queue,
-       s.task_path AS task, s.attempts AS attempt
+       s.task_path AS task, s.attempts AS attempt,
+       s.lock_key IS NOT NULL OR s.concurrency_key IS NOT NULL AS keyed
   FROM dead d FULL JOIN settled s USING (session_id)

@@ -87,6 +87,7 @@ interface Reaped {
   queue: string | null
   task: string | null
   attempt: number | null
+  keyed: boolean | null
 }
 const reapSql = statement<[], Reaped>(import.meta.url, 'reap.sql')
 
