@@ -60,9 +60,9 @@ BEGIN
   END IF;
 END $$;
 
+-- A broker looks by itself after its own statements; only others have to say something.
 CREATE FUNCTION reproq_tell_freed() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  -- A broker looks by itself after its own statements; only others have to say something.
   IF current_setting('reproq.internal', true) IS DISTINCT FROM 'on' THEN
     PERFORM pg_notify('reproq_freed', '');
   END IF;
@@ -238,15 +238,12 @@ DECLARE
   expired bigint[] := '{}';
   blocked_ids bigint[] := '{}'; blocked_keys text[] := '{}'; blocked_rooms integer[] := '{}'; blocked_queues text[] := '{}'; blocked_claims bigint[] := '{}';
   passed text[] := '{}';          -- keys that a blocked run leaves to others
-  counted text[] := '{}'; counts integer[] := '{}';
+  counted text[] := '{}'; counts integer[] := '{}';   -- of keys with room for many, not to be counted again for each
   buckets text[] := '{}'; tokens float8[] := '{}'; rates float8[] := '{}'; charges integer[] := '{}';
   bucket_names text[];
   keys text[];
-  name text;
-  blocker text;
-  room integer;
-  held integer;
-  spot integer;
+  name text; blocker text;
+  room integer; held integer; spot integer;
 BEGIN
   PERFORM reproq_enter_gate();
   -- First those that were there before: a newcomer must not take the room that has just been left to them.

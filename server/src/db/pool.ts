@@ -29,6 +29,8 @@ const SESSION = [
   'enable_mergejoin=off',
   'plan_cache_mode=force_generic_plan',
   'jit=off',
+  // Whoever waited for a lock must see what its holder wrote, whatever a role or database has for a default.
+  'default_transaction_isolation=read\\ committed',
   // Somebody's SELECT … FOR UPDATE on a run must not stand in everybody's way for longer.
   'lock_timeout=500',
   'idle_in_transaction_session_timeout=30000',
