@@ -5,7 +5,9 @@
 -- Of runs with one lock_key, one runs at a time; of runs with one concurrency_key, concurrency_limit; of runs with one rate_key,
 -- rate_limit start in any rate_per, and rate_burst (rate_limit if null) at once. Runs of one queue with different fair_keys take
 -- turns. A run that has not started by expires_at never starts. retry: {"base_ms", "factor", "cap_ms", "jitter", "delays_ms",
--- "non_retryable"}, all optional. The columns these go to come with 0004.
+-- "non_retryable"}, all optional. With deduplicate, an equal run that waits or runs is the answer (deduplicated = true); runs
+-- are equal that have one canonical_spec, which clients make, or, without it, one spec as Postgres prints it. What this writes to
+-- comes with 0004.
 -- Example: SELECT result_id FROM reproq_enqueue('mypkg.tasks.add', args => '[2, 3]');
 CREATE FUNCTION reproq_enqueue(
   task_path text,
@@ -27,14 +29,17 @@ CREATE FUNCTION reproq_enqueue(
   fair_key text DEFAULT NULL,
   expires_at timestamptz DEFAULT NULL,
   retry jsonb DEFAULT NULL,
+  deduplicate boolean DEFAULT false,
+  canonical_spec text DEFAULT NULL,
   OUT result_id bigint,
   OUT deduplicated boolean
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql SET reproq.twins TO 'off' AS $$
 #variable_conflict use_variable
 DECLARE
   spec jsonb;
   spec_digest text;
   key_digest bytea;
+  holder bigint;
   rate_per_second real;
 BEGIN
   args := coalesce(args, '[]');
@@ -62,6 +67,9 @@ BEGIN
     RAISE EXCEPTION 'reproq_enqueue: rate_key needs a rate_limit of at least 1 and a rate_per above 0; got % in %, burst %', rate_limit, rate_per, rate_burst USING ERRCODE = '22023',
       HINT = 'For 100 starts a minute: rate_limit => 100, rate_per => ''1 minute''.';
   END IF;
+  IF deduplicate AND idempotency_key IS NOT NULL THEN
+    RAISE EXCEPTION 'reproq_enqueue: deduplicate and idempotency_key exclude each other: the key means one run for ever, deduplicate one at a time' USING ERRCODE = '22023';
+  END IF;
 
   deduplicated := false;
   IF idempotency_key IS NOT NULL THEN
@@ -80,9 +88,33 @@ BEGIN
     'run_after', to_char(run_after AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
     'exec', jsonb_build_object('timeout_seconds', timeout_seconds, 'max_attempts', max_attempts),
     'provenance', jsonb_build_object('code_ref', NULL, 'pip_lock_hash', NULL));
-  -- Not Reproq's canonical hash, which cannot be told from jsonb (1e16 and 10000000000000000 are one value here), so salted
-  -- with the id: a run from SQL is nobody's twin.
-  spec_digest := encode(sha256(convert_to(result_id || spec::text, 'UTF8')), 'hex');
+  IF deduplicate THEN
+    spec_digest := encode(sha256(convert_to(coalesce(canonical_spec, spec::text), 'UTF8')), 'hex');
+    SELECT w.result_id INTO holder FROM reproq_twins w JOIN task_runs t USING (result_id)
+     WHERE w.spec_hash = spec_digest AND reproq_may_start(t.status, t.expires_at) LIMIT 1;
+    IF NOT FOUND AND to_regclass('idx_task_runs_spec_unique') IS NOT NULL THEN
+      -- The Go schema allows one active run per hash, whoever made it and whatever it asked for.
+      SELECT t.result_id INTO holder FROM task_runs t WHERE t.spec_hash = spec_digest AND t.status IN ('READY', 'RUNNING');
+    END IF;
+    IF holder IS NULL THEN
+      -- As enqueue-controlled.sql does: who has the hash keeps it while it may still be run.
+      INSERT INTO reproq_unique AS u (spec_hash, result_id) VALUES (spec_digest, result_id)
+      ON CONFLICT (spec_hash) DO UPDATE
+         SET result_id = CASE WHEN EXISTS (SELECT FROM task_runs t WHERE t.result_id = u.result_id AND NOT reproq_may_start(t.status, t.expires_at))
+                              THEN excluded.result_id ELSE u.result_id END
+      RETURNING u.result_id INTO holder;
+    END IF;
+    IF holder <> result_id THEN
+      result_id := holder;
+      deduplicated := true;
+      RETURN;
+    END IF;
+  ELSE
+    -- Not Reproq's canonical hash, which cannot be told from jsonb (1e16 and 10000000000000000 are one value here), so salted
+    -- with the id: a run from SQL is nobody's twin. In a database that the Go schema made, which allows one active run per hash,
+    -- this is also what lets equal runs be.
+    spec_digest := encode(sha256(convert_to(result_id || spec::text, 'UTF8')), 'hex');
+  END IF;
 
   INSERT INTO task_runs AS t (result_id, queue_name, priority, run_after, spec_json, spec_hash, task_path, max_attempts, timeout_seconds,
                               lock_key, concurrency_key, concurrency_limit, expires_at, reproq_rate_key, reproq_fair_key, reproq_retry)

@@ -1,4 +1,5 @@
--- What a run may ask for beyond being run: a rate limit, a turn among tenants, a retry policy. All null for an ordinary run.
+-- What a run may ask for beyond being run: a rate limit, a turn among tenants, a retry policy, all null for an ordinary run; and
+-- to be the only one of its kind.
 
 ALTER TABLE task_runs
   -- Runs with the same key share the bucket 'key:…' of rate_limits.
@@ -46,3 +47,59 @@ BEGIN
 END $$;
 CREATE TRIGGER reproq_take_turn BEFORE INSERT ON task_runs
   FOR EACH ROW WHEN (NEW.reproq_fair_key IS NOT NULL) EXECUTE FUNCTION reproq_take_turn();
+
+-- Whether the run may still be executed: it waits or runs, and has not expired while it waited.
+CREATE FUNCTION reproq_may_start(status text, expires_at timestamptz) RETURNS boolean
+  LANGUAGE sql STABLE PARALLEL SAFE
+  RETURN status = 'RUNNING' OR (status IN ('WAITING', 'READY') AND (expires_at > now()) IS NOT FALSE);
+
+-- Which run has a spec_hash for itself: of the runs that asked to be deduplicated, the one that may still start, or was the last
+-- to. Freed by the next enqueue of an equal run, which finds it over: no run pays for that when it ends.
+CREATE TABLE reproq_unique (
+  spec_hash text PRIMARY KEY,
+  result_id bigint NOT NULL
+);
+
+-- Runs of those who write task_runs themselves (Django). Not unique: their transactions may be long, and must not wait for each
+-- other here. So an equal run of ours finds those that have committed.
+CREATE TABLE reproq_twins (
+  spec_hash text NOT NULL,
+  result_id bigint NOT NULL,
+  PRIMARY KEY (spec_hash, result_id)
+);
+
+CREATE FUNCTION reproq_register_twin() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  digest text := rtrim(NEW.spec_hash);
+BEGIN
+  -- What is over goes when the next one comes, so that a hash that comes every minute keeps few entries. What somebody else is
+  -- at is left to them.
+  DELETE FROM reproq_twins w USING (
+    SELECT o.result_id FROM reproq_twins o JOIN task_runs t USING (result_id)
+     WHERE o.spec_hash = digest AND NOT reproq_may_start(t.status, t.expires_at) LIMIT 100 FOR UPDATE OF o SKIP LOCKED
+  ) over WHERE w.spec_hash = digest AND w.result_id = over.result_id;
+  INSERT INTO reproq_twins VALUES (digest, NEW.result_id) ON CONFLICT DO NOTHING;
+  RETURN NULL;
+END $$;
+-- reproq_enqueue() switches it off: what it makes has a hash of its own, or is in reproq_unique.
+CREATE TRIGGER reproq_register_twin AFTER INSERT ON task_runs FOR EACH ROW
+  WHEN (current_setting('reproq.internal', true) IS DISTINCT FROM 'on' AND current_setting('reproq.twins', true) IS DISTINCT FROM 'off'
+        AND NEW.status IN ('WAITING', 'READY', 'RUNNING'))
+  EXECUTE FUNCTION reproq_register_twin();
+
+-- By trigger rather than foreign key, whose check every update of every run would pay for.
+CREATE FUNCTION reproq_forget_hashes() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP = 'TRUNCATE' THEN
+    TRUNCATE reproq_unique, reproq_twins;
+  ELSE
+    DELETE FROM reproq_unique u USING gone g WHERE u.spec_hash = rtrim(g.spec_hash) AND u.result_id = g.result_id;
+    DELETE FROM reproq_twins w USING gone g WHERE w.spec_hash = rtrim(g.spec_hash) AND w.result_id = g.result_id;
+  END IF;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER reproq_forget_hashes AFTER DELETE ON task_runs REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION reproq_forget_hashes();
+CREATE TRIGGER reproq_forget_all_hashes AFTER TRUNCATE ON task_runs FOR EACH STATEMENT EXECUTE FUNCTION reproq_forget_hashes();
+
+-- What others had enqueued before we came.
+INSERT INTO reproq_twins SELECT rtrim(spec_hash), result_id FROM task_runs WHERE status IN ('WAITING', 'READY', 'RUNNING');

@@ -142,6 +142,7 @@ t.test('settings that cannot be, alone or together, are refused with their value
     [{ heartbeatMs: 2_000, leaseMs: 1_000 }, /REPROQ_HEARTBEAT_MS is 2000 and REPROQ_LEASE_MS is 1000/],
     [{ payloadBytes: 3_000, bodyBytes: 2_000 }, /REPROQ_PAYLOAD_BYTES is 3000 and REPROQ_BODY_BYTES is 2000/],
     [{ payloadBytes: 3_000, frameBytes: 2_000 }, /REPROQ_PAYLOAD_BYTES is 3000 and REPROQ_FRAME_BYTES is 2000/],
+    [{ deduplicate: 'yes' }, /REPROQ_DEDUPLICATE is yes; .* on or off/],
     [{ logLevel: 'loud' }, /REPROQ_LOG_LEVEL is loud/],
   ]
   for (const [overrides, message] of rows) t.throws(() => loadConfig(overrides, {}), { code: 'INVALID_SETTING', message })

@@ -1,4 +1,6 @@
 export * from './json-text.js'
+export * from './canonical-json.js'
+export * from './spec-text.js'
 export * from './storage-fault.js'
 export * from './codes.js'
 export * from './frames.js'

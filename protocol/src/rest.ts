@@ -62,6 +62,7 @@ export const EnqueueRequest = Type.Object(
     max_attempts: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000, default: 3 })),
     timeout_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: 2_592_000_000, default: 900_000, description: 'Run-time limit of one attempt, kept in whole seconds (rounded up)' })),
     idempotency_key: Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: 'Of all enqueues of one task with the same key, one makes a run' })),
+    deduplicate: Type.Optional(Type.Boolean({ default: false, description: 'While an equal run (same task, arguments and options) waits or runs, answer with that one; excludes idempotency_key and delay_ms' })),
     lock_key: key('Of all runs with this key, one runs at a time'),
     concurrency_key: key('Of all runs with this key, concurrency_limit run at a time'),
     concurrency_limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000, description: 'Goes with concurrency_key' })),
@@ -76,7 +77,7 @@ export const EnqueueRequest = Type.Object(
 export type EnqueueRequest = Static<typeof EnqueueRequest>
 
 export const Enqueued = Type.Object(
-  { id: Type.String(), deduplicated: Type.Boolean({ description: 'true: a run with this idempotency key existed and is meant' }) },
+  { id: Type.String(), deduplicated: Type.Boolean({ description: 'true: a run with this idempotency key, or an equal one, existed and is meant' }) },
   { title: 'Enqueued' },
 )
 export type Enqueued = Static<typeof Enqueued>

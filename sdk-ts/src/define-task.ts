@@ -112,8 +112,8 @@ function overJson(task: string, value: unknown): unknown {
 }
 
 /** Callers' inputs have the type the keys are made from; a reference no longer knows it. */
-function controlsOf<Input>({ lockKey, concurrency, rate, fairKey, expiresIn }: RunControls<Input>): RunControls {
-  return { lockKey, concurrency, rate, fairKey, expiresIn } as RunControls
+function controlsOf<Input>({ deduplicate, lockKey, concurrency, rate, fairKey, expiresIn }: RunControls<Input>): RunControls {
+  return { deduplicate, lockKey, concurrency, rate, fairKey, expiresIn } as RunControls
 }
 
 function checkDefinition({ name, priority }: { name: string; priority?: number }): void {

@@ -30,10 +30,12 @@ export interface EnqueueOptions extends RunControls<never> {
 export async function enqueueRequest(target: TaskReference | string, input: unknown, options: EnqueueOptions = {}): Promise<EnqueueRequest> {
   const task: Partial<TaskReference> & { name: string } = typeof target === 'string' ? { name: target } : target
   const call = task.toCall ? await task.toCall(input) : { args: input === undefined ? [] : [input] }
-  const { delay, runAt, timeout, expiresAt, retry } = options
+  const { delay, runAt, timeout, expiresAt, retry, idempotencyKey } = options
   if (delay !== undefined && runAt !== undefined) throw new InvalidOption('delay and runAt exclude each other', 'give one of them')
   if (expiresAt !== undefined && options.expiresIn !== undefined) throw new InvalidOption('expiresAt and expiresIn exclude each other', 'give one of them')
-  const { expires_in_ms, ...controls } = controlFields({ ...task.controls, ...withoutUndefined(options) }, input)
+  // The task's default; what the enqueue asks for itself is the broker's to refuse.
+  const deduplicate = idempotencyKey === undefined && delay === undefined ? task.controls?.deduplicate : undefined
+  const { expires_in_ms, ...controls } = controlFields({ ...task.controls, deduplicate, ...withoutUndefined(options) }, input)
   return withoutUndefined({
     task: task.name,
     args: call.args,
@@ -44,7 +46,7 @@ export async function enqueueRequest(target: TaskReference | string, input: unkn
     run_after: runAt === undefined ? undefined : instantText('runAt', runAt),
     max_attempts: options.maxAttempts ?? retry?.attempts ?? task.maxAttempts,
     timeout_ms: timeout === undefined ? task.timeoutMs : durationMs(timeout),
-    idempotency_key: options.idempotencyKey,
+    idempotency_key: idempotencyKey,
     ...controls,
     ...(expiresAt === undefined ? { expires_in_ms } : { expires_at: instantText('expiresAt', expiresAt) }),
     retry: (retry && retryPolicy(retry)) ?? task.retry,

@@ -1,6 +1,7 @@
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import * as z from 'zod'
+import { newRun } from '../../server/src/runs/spec.js'
 import { testDatabase } from '../../test/helpers/database.js'
 import { defineTask } from './define-task.js'
 import { float } from './float.js'
@@ -91,6 +92,23 @@ t.test('what a run asks for goes with it, and a float stays one', async (t) => {
   const { rows } = await tx.query(`SELECT lock_key, concurrency_key, concurrency_limit, reproq_rate_key, reproq_fair_key, expires_at - now() = interval '1 h' AS expires, reproq_retry,
     spec_json->>'args' AS args, (SELECT row_to_json(b) FROM rate_limits b WHERE key = 'key:r') AS bucket FROM task_runs`)
   t.match(rows, [{ lock_key: 'l', concurrency_key: 'c', concurrency_limit: 2, reproq_rate_key: 'r', reproq_fair_key: 'f', expires: true, reproq_retry: { base_ms: 2_000 }, args: '[{"by": 2.0}]', bucket: { tokens_per_second: 0.5, burst_size: 5 } }])
+})
+
+t.test('an equal run is not made, whether it was enqueued here or through the broker', async (t) => {
+  const { tx, rows } = await transaction(t)
+
+  const first = await enqueueInTransaction(tx, 'scale', { by: float(2) }, { deduplicate: true, queue: 'q', lockKey: 'l' })
+  const second = await enqueueInTransaction(tx, 'scale', { by: float(2) }, { deduplicate: true, queue: 'q', lockKey: 'l' })
+  const other = await enqueueInTransaction(tx, 'scale', { by: 2 }, { deduplicate: true, queue: 'q', lockKey: 'l' })
+  await tx.query('COMMIT')
+
+  t.same(second, { id: first.id, deduplicated: true })
+  t.equal(other.deduplicated, false, '2 is not 2.0')
+  t.equal((await rows()).length, 2)
+  const source = '{"task":"scale","args":[{"by":2.0}],"queue":"q","lock_key":"l","deduplicate":true}'
+  const { rows: hashes } = await tx.query('SELECT spec_hash FROM task_runs WHERE result_id = $1', [first.id])
+  t.equal(hashes[0].spec_hash, newRun(JSON.parse(source), source, 1_000).specHash)
+  await t.rejects(enqueueInTransaction(tx, 'scale', 1, { deduplicate: true, delay: '1m' }), { name: 'InvalidOption', message: /exclude each other/ })
 })
 
 t.test('an input that does not fit leaves the transaction usable', async (t) => {

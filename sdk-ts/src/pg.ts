@@ -1,5 +1,7 @@
 import type { Enqueued, EnqueueRequest } from '../../protocol/src/rest.js'
+import { canonicalSpec, specShape } from '../../protocol/src/spec-text.js'
 import { enqueueRequest, payloadText, type EnqueueOptions } from './enqueue-request.js'
+import { InvalidInput, InvalidOption } from './errors.js'
 import { ReproqError } from './reproq-error.js'
 import type { CallArguments, TaskReference } from './task-reference.js'
 
@@ -15,7 +17,8 @@ const sql = `SELECT result_id::text AS id, deduplicated FROM reproq_enqueue(
   max_attempts => $8, timeout_seconds => $9, idempotency_key => $10,
   lock_key => $11, concurrency_key => $12, concurrency_limit => $13, rate_key => $14, rate_limit => $15,
   rate_per => $16::float8 * interval '1 millisecond', rate_burst => $17, fair_key => $18,
-  expires_at => COALESCE($19::timestamptz, now() + $20::float8 * interval '1 millisecond'), retry => $21::jsonb)`
+  expires_at => COALESCE($19::timestamptz, now() + $20::float8 * interval '1 millisecond'), retry => $21::jsonb,
+  deduplicate => $22, canonical_spec => $23)`
 
 /**
  * Asks for one run of a task inside your own transaction: the run exists when it commits, and never did when it rolls back.
@@ -35,16 +38,18 @@ export async function insertRun(client: SqlClient, request: EnqueueRequest): Pro
 }
 
 function parametersOf(request: EnqueueRequest): unknown[] {
+  const args = payloadText(request.task, request.args ?? [])
+  const kwargs = payloadText(request.task, request.kwargs ?? {})
   return [
     request.task,
-    payloadText(request.task, request.args ?? []),
-    payloadText(request.task, request.kwargs ?? {}),
+    args,
+    kwargs,
     request.queue ?? null,
     request.priority ?? null,
     request.run_after ?? null,
     request.delay_ms ?? null,
     request.max_attempts ?? null,
-    request.timeout_ms === undefined ? null : Math.ceil(request.timeout_ms / 1_000),
+    request.timeout_ms === undefined ? null : timeoutSeconds(request.timeout_ms),
     request.idempotency_key ?? null,
     request.lock_key ?? null,
     request.concurrency_key ?? null,
@@ -57,5 +62,30 @@ function parametersOf(request: EnqueueRequest): unknown[] {
     request.expires_at ?? null,
     request.expires_in_ms ?? null,
     request.retry ? JSON.stringify(request.retry) : null,
+    request.deduplicate ?? false,
+    request.deduplicate ? equalRun(request, args, kwargs) : null,
   ]
+}
+
+const timeoutSeconds = (ms: number) => Math.ceil(ms / 1_000)
+
+/** What an equal run hashes to, whoever makes it: only here its arguments are still text, with every digit. */
+function equalRun(request: EnqueueRequest, args: string, kwargs: string): string {
+  if (request.delay_ms !== undefined) throw new InvalidOption('deduplicate and delay exclude each other: each delay makes another instant, and so another run', 'give the instant as runAt')
+  const shape = specShape({
+    task: request.task,
+    queue: request.queue ?? 'default',
+    priority: request.priority ?? 0,
+    lockKey: request.lock_key ?? null,
+    concurrencyKey: request.concurrency_key ?? null,
+    concurrencyLimit: request.concurrency_limit ?? 0,
+    runAfterMs: request.run_after === undefined ? null : Date.parse(request.run_after),
+    timeoutSeconds: timeoutSeconds(request.timeout_ms ?? 900_000),
+    maxAttempts: request.max_attempts ?? 3,
+  })
+  try {
+    return canonicalSpec(shape, args, kwargs)
+  } catch (error) {
+    throw new InvalidInput(request.task, [{ message: error instanceof Error ? error.message : String(error) }], error)
+  }
 }

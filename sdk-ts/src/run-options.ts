@@ -31,18 +31,21 @@ export interface RunControls<Input = unknown> {
   rate?: { key: KeyOf<Input>; limit: number; per: Duration; burst?: number }
   /** Within a queue, keys take turns: a tenant with many runs does not keep others waiting. */
   fairKey?: KeyOf<Input>
+  /** While an equal run (same task, arguments and options) waits or runs, answer with that one. Not with `delay`: each instant makes another run. */
+  deduplicate?: boolean
   /** A run that has not started after this long never starts: it ends as CANCELLED. */
   expiresIn?: Duration
 }
 
-type ControlFields = Pick<EnqueueRequest, 'lock_key' | 'concurrency_key' | 'concurrency_limit' | 'rate' | 'fair_key' | 'expires_in_ms'>
+type ControlFields = Pick<EnqueueRequest, 'deduplicate' | 'lock_key' | 'concurrency_key' | 'concurrency_limit' | 'rate' | 'fair_key' | 'expires_in_ms'>
 
 /** Options in the names and units of the wire. Throws InvalidOption and InvalidDuration. */
 export function controlFields(options: RunControls, input: unknown): ControlFields {
-  const { lockKey, concurrency, rate, fairKey, expiresIn } = options
+  const { deduplicate, lockKey, concurrency, rate, fairKey, expiresIn } = options
   const concurrencyKey = keyFor(concurrency?.key, input, 'concurrency.key')
   const rateKey = keyFor(rate?.key, input, 'rate.key')
   return {
+    ...(deduplicate !== undefined && { deduplicate }),
     ...withKey('lock_key', keyFor(lockKey, input, 'lockKey')),
     ...(concurrency && concurrencyKey !== undefined && { concurrency_key: concurrencyKey, concurrency_limit: atLeastOne(concurrency.limit, 'concurrency.limit') }),
     ...(rate && rateKey !== undefined && { rate: rateFields(rate, rateKey) }),

@@ -22,6 +22,7 @@ export const settings = {
   retryBaseMs: { env: 'REPROQ_RETRY_BASE_MS', default: 30_000, doc: 'Wait before the second attempt; doubles with each further one.' },
   retryCapMs: { env: 'REPROQ_RETRY_CAP_MS', default: 3_600_000, doc: 'The longest wait between attempts.' },
   retryJitter: { env: 'REPROQ_RETRY_JITTER', default: 0, doc: 'Random share (0 to 1) by which a wait may grow; spreads retries after an outage.' },
+  deduplicate: { env: 'REPROQ_DEDUPLICATE', default: 'off', doc: "on: runs that do not say are deduplicated (Reproq's rule). Each then costs the slower enqueue." },
   payloadBytes: { env: 'REPROQ_PAYLOAD_BYTES', default: 1_048_576, doc: "Largest payload of a run (Reproq's limit)." },
   outputBytes: { env: 'REPROQ_OUTPUT_BYTES', default: 1_048_576, doc: "Largest result of a run (Reproq's limit)." },
   bodyBytes: { env: 'REPROQ_BODY_BYTES', default: 16_777_216, doc: 'Largest REST body.' },
@@ -75,6 +76,7 @@ function* faults(config: Config): Generator<string> {
   if (config.port > 65_535) yield `${say('port')}; it takes at most 65535`
   if (config.retryJitter > 1) yield `${say('retryJitter')}; it takes at most 1`
   if (!LEVELS.includes(config.logLevel)) yield `${say('logLevel')}; it takes one of ${LEVELS.join(', ')}`
+  if (!['on', 'off'].includes(config.deduplicate)) yield `${say('deduplicate')}; it takes on or off`
   for (const [low, high, because] of ORDERED) if (config[low] > config[high]) yield `${say(low)} and ${say(high)}: ${because}`
 }
 

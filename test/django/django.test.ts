@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type pg from 'pg'
 import t, { type Test } from 'tap'
-import { remoteTask } from '../../sdk-ts/src/index.js'
+import { float, remoteTask } from '../../sdk-ts/src/index.js'
 import { migrate } from '../../server/src/db/migrate.js'
 import { testBroker } from '../helpers/broker.js'
 import { emptyDatabase, type TestDatabase } from '../helpers/database.js'
@@ -233,6 +233,9 @@ async function asOneShop(t: Test, interpreter: string, mode: readonly string[]):
       finally:
           backend.options.clear()`, input)
     t.equal(twin, run.id, 'so Django takes the one for the other')
+    const scaled = await django.run<string>(`return tasks.echo.using(queue_name="paused").enqueue(2.0).id`)
+    const same = await reproq.enqueue(echo, { args: [float(2)], kwargs: {} }, { queue: 'paused', deduplicate: true })
+    t.match(same, { id: scaled, deduplicated: true }, 'and we, when asked, take its for ours')
     await django.run(`TaskRun.objects.filter(pk=given).update(queue_name="default")`, run.id)
     t.strictSame(await run.result({ timeout: '20s' }), input)
     t.equal((await finished(run.id)).status, 'SUCCESSFUL')

@@ -27,7 +27,7 @@ export function newRunOf(run: Partial<NewRun> = {}): NewRun {
 }
 
 export function controlFor(control: Partial<Control>): Control {
-  return { lockKey: null, concurrencyKey: null, concurrencyLimit: 0, rateKey: null, ratePerSecond: null, rateBurst: null, fairKey: null, expiresAtMs: null, expiresInMs: null, retry: null, ...control }
+  return { deduplicate: false, lockKey: null, concurrencyKey: null, concurrencyLimit: 0, rateKey: null, ratePerSecond: null, rateBurst: null, fairKey: null, expiresAtMs: null, expiresInMs: null, retry: null, ...control }
 }
 
 /** READY runs, one for each description. Returns their ids. */

@@ -61,15 +61,15 @@ export class Ingest {
     return placed
   }
 
-  async #store(runs: NewRun[]): Promise<Placed[]> {
+  async #store(runs: NewRun[], tries = 3): Promise<Placed[]> {
     const group = runs.some(isControlled) ? this.#controlled : this.#plain
     try {
       return await group.add(runs)
     } catch (error) {
-      // A database that the Go schema made allows one active run per spec_hash. Nobody asked us to merge twins, so these
-      // runs are told apart; enqueueing is not refused.
-      if (sqlState(error) !== UNIQUE_VIOLATION) throw error
-      return group.add(runs.map((run, index) => ({ ...run, specHash: createHash('sha256').update(`${run.specHash}:${index}:${randomUUID()}`).digest('hex') })))
+      // A database that the Go schema made allows one active run per spec_hash. Runs that nobody asked to merge are told apart,
+      // for enqueueing is not refused; one to be deduplicated will find the twin that came between.
+      if (sqlState(error) !== UNIQUE_VIOLATION || tries === 1) throw error
+      return this.#store(runs.map((run, index) => (run.control?.deduplicate ? run : salted(run, index))), tries - 1)
     }
   }
 
@@ -123,6 +123,10 @@ export class Ingest {
     }
     return takers
   }
+}
+
+function salted(run: NewRun, index: number): NewRun {
+  return { ...run, specHash: createHash('sha256').update(`${run.specHash}:${index}:${randomUUID()}`).digest('hex') }
 }
 
 /** Runs, and large ones as several. */

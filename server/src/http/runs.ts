@@ -15,6 +15,7 @@ import {
   RunList,
   Status,
 } from '../../../protocol/src/index.js'
+import type { Config } from '../config.js'
 import { BrokerError } from '../errors.js'
 import { find, list } from '../runs/find.js'
 import { newRun, type NewRun } from '../runs/spec.js'
@@ -37,7 +38,7 @@ export function runRoutes(app: App, context: HttpContext): void {
     '/runs',
     { preValidation: needs('enqueue'), schema: { tags: ['runs'], summary: 'Enqueue a run', body: EnqueueRequest, response: { 201: Enqueued, ...failures } } },
     async ({ body }, reply) => {
-      const [placed] = await ingest.enqueue([newRun(body, sourceOf(body), config.payloadBytes)])
+      const [placed] = await ingest.enqueue([newRun(asked(body, config), sourceOf(body), config.payloadBytes)])
       return reply.code(201).send(placed as Enqueued)
     },
   )
@@ -50,7 +51,7 @@ export function runRoutes(app: App, context: HttpContext): void {
       // Parsing and validation have just had a turn of their own.
       if (source.length > TURN_CHARACTERS) await nextTurn()
       const sources = elements(members(source).get('runs') as string)
-      const runs = await newRuns(body.runs, sources, config.payloadBytes)
+      const runs = await newRuns(body.runs, sources, config)
       return reply.code(201).send({ runs: await ingest.enqueue(runs) })
     },
   )
@@ -109,15 +110,21 @@ export function runRoutes(app: App, context: HttpContext): void {
   )
 }
 
+/** The request, deduplicated by default where the setting says so and nothing in it says otherwise. */
+function asked(request: EnqueueRequest, { deduplicate }: Config): EnqueueRequest {
+  if (deduplicate !== 'on' || request.deduplicate !== undefined || request.idempotency_key !== undefined || request.delay_ms) return request
+  return { ...request, deduplicate: true }
+}
+
 /** What is looked at before others have their turn: a bulk of many megabytes must not hold up everybody's heartbeats. */
 const TURN_CHARACTERS = 262_144
 
-async function newRuns(requests: EnqueueRequest[], sources: string[], payloadBytes: number) {
+async function newRuns(requests: EnqueueRequest[], sources: string[], config: Config) {
   const runs: NewRun[] = []
   let seen = 0
   for (const [index, request] of requests.entries()) {
     const source = sources[index] as string
-    runs.push(newRun(request, source, payloadBytes, `runs[${index}]`))
+    runs.push(newRun(asked(request, config), source, config.payloadBytes, `runs[${index}]`))
     seen += source.length
     if (seen < TURN_CHARACTERS) continue
     seen = 0

@@ -3,6 +3,8 @@ import { BrokerError } from '../errors.js'
 
 /** What a run asks for beyond being run. Stored by enqueue-controlled.sql, which reads these names. */
 export interface Control {
+  /** While an equal run waits or runs, this one is not made. */
+  deduplicate: boolean
   lockKey: string | null
   concurrencyKey: string | null
   /** 0 without a key. */
@@ -21,9 +23,10 @@ export interface Control {
 
 /** Null for a request that asks for nothing of this. Throws INVALID_REQUEST or INVALID_PAYLOAD; `where` names the request. */
 export function controlOf(request: EnqueueRequest, where: string): Control | null {
-  const { lock_key, concurrency_key, concurrency_limit, rate, fair_key, expires_at, expires_in_ms, retry } = request
+  const { deduplicate = false, lock_key, concurrency_key, concurrency_limit, rate, fair_key, expires_at, expires_in_ms, retry } = request
   const asked = [lock_key, concurrency_key, concurrency_limit, rate, fair_key, expires_at, expires_in_ms, retry]
-  if (asked.every((field) => field === undefined)) return null
+  if (!deduplicate && asked.every((field) => field === undefined)) return null
+  if (deduplicate) checkDeduplicate(request, where)
   if ((concurrency_key === undefined) !== (concurrency_limit === undefined)) {
     const [there, missing] = concurrency_key === undefined ? ['concurrency_limit', 'concurrency_key'] : ['concurrency_key', 'concurrency_limit']
     throw new BrokerError('INVALID_REQUEST', `${where} has a ${there} and no ${missing}; they go together`)
@@ -32,6 +35,7 @@ export function controlOf(request: EnqueueRequest, where: string): Control | nul
     throw new BrokerError('INVALID_REQUEST', `${where} has both expires_at and expires_in_ms; give one`)
   }
   const control = {
+    deduplicate,
     lockKey: lock_key ?? null,
     concurrencyKey: concurrency_key ?? null,
     concurrencyLimit: concurrency_limit ?? 0,
@@ -46,6 +50,11 @@ export function controlOf(request: EnqueueRequest, where: string): Control | nul
   const fault = storageFault(JSON.stringify(control), Number.POSITIVE_INFINITY)
   if (fault) throw new BrokerError('INVALID_PAYLOAD', `${where} has a key that cannot be stored: ${fault.code}`)
   return control
+}
+
+function checkDeduplicate({ idempotency_key, delay_ms }: EnqueueRequest, where: string): void {
+  if (idempotency_key !== undefined) throw new BrokerError('INVALID_REQUEST', `${where} has both deduplicate and an idempotency_key; give one: the key means one run for ever, deduplicate one at a time`)
+  if (delay_ms) throw new BrokerError('INVALID_REQUEST', `${where} has both deduplicate and delay_ms, which makes each run another one; give the instant as run_after`)
 }
 
 /** Milliseconds since the epoch. The format allows what JavaScript has no moment for: the 60th second of a minute. */

@@ -1,11 +1,12 @@
--- As enqueue.sql, for runs that ask for more than to be run: $9 digest of the idempotency key[] (null: none), each at most once
--- per call; $10 control (json)[] (null: none). An existing key answers with its run and deduplicated = true.
+-- As enqueue.sql, for runs that ask for more than to be run: $9 digest of the idempotency key[] (null: none), $10 control (json)[]
+-- (null: none). A key that has a run, or a run to be deduplicated that has an equal one waiting or running, answers with that
+-- run and deduplicated = true. Each key and each hash to be deduplicated comes at most once per call.
 WITH input AS MATERIALIZED (
   SELECT nextval((SELECT pg_get_serial_sequence('task_runs', 'result_id')::regclass)) AS result_id, to_timestamp(i.run_after_ms / 1000.0) AS run_after,
          coalesce(to_timestamp(c."expiresAtMs" / 1000.0), now() + c."expiresInMs" * interval '1 ms') AS expires_at, i.*, c.*
     FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::float8[], $7::int[], $8::int[], $9::bytea[], $10::jsonb[])
          WITH ORDINALITY AS i (task_path, queue_name, priority, spec, spec_hash, run_after_ms, max_attempts, timeout_seconds, key_hash, control, ordinal)
-   CROSS JOIN jsonb_to_record(i.control) AS c ("lockKey" text, "concurrencyKey" text, "concurrencyLimit" integer, "rateKey" text, "ratePerSecond" real,
+   CROSS JOIN jsonb_to_record(i.control) AS c (deduplicate boolean, "lockKey" text, "concurrencyKey" text, "concurrencyLimit" integer, "rateKey" text, "ratePerSecond" real,
                                                "rateBurst" integer, "fairKey" text, "expiresAtMs" float8, "expiresInMs" float8, retry jsonb)
 ), key AS (
   -- DO UPDATE rather than DO NOTHING: it waits for a concurrent twin, and returns that twin's run. Keys are taken in
@@ -13,11 +14,31 @@ WITH input AS MATERIALIZED (
   INSERT INTO reproq_idempotency AS k (key_hash, result_id) SELECT key_hash, result_id FROM input WHERE key_hash IS NOT NULL ORDER BY key_hash
   ON CONFLICT (key_hash) DO UPDATE SET key_hash = k.key_hash
   RETURNING key_hash, result_id
+), twin AS MATERIALIZED (
+  -- Of those who enqueue without asking us; and in a database of the Go schema, which allows one active run per hash, anybody's.
+  SELECT DISTINCT ON (ordinal) ordinal, result_id FROM (
+    SELECT i.ordinal, t.result_id FROM input i JOIN reproq_twins w USING (spec_hash) JOIN task_runs t ON t.result_id = w.result_id
+     WHERE i.deduplicate AND reproq_may_start(t.status, t.expires_at)
+    UNION ALL
+    SELECT i.ordinal, t.result_id FROM input i JOIN task_runs t USING (spec_hash)
+     WHERE i.deduplicate AND t.status IN ('READY', 'RUNNING') AND to_regclass('idx_task_runs_spec_unique') IS NOT NULL
+  ) active
+), claim AS (
+  -- As with keys. Who has the hash keeps it while it may still be run; a run that this statement cannot see yet has just been made.
+  INSERT INTO reproq_unique AS u (spec_hash, result_id)
+  SELECT spec_hash, result_id FROM input i WHERE deduplicate AND NOT EXISTS (SELECT FROM twin w WHERE w.ordinal = i.ordinal) ORDER BY spec_hash
+  ON CONFLICT (spec_hash) DO UPDATE
+     SET result_id = CASE WHEN EXISTS (SELECT FROM task_runs t WHERE t.result_id = u.result_id AND NOT reproq_may_start(t.status, t.expires_at))
+                          THEN excluded.result_id ELSE u.result_id END
+  RETURNING spec_hash, result_id
+), placed AS MATERIALIZED (
+  SELECT i.*, coalesce(k.result_id, w.result_id, c.result_id, i.result_id) AS answer
+    FROM input i LEFT JOIN key k USING (key_hash) LEFT JOIN twin w USING (ordinal) LEFT JOIN claim c ON i.deduplicate AND c.spec_hash = i.spec_hash
 ), bucket AS (
   -- Only where it is new or has other numbers: every lease of a run with this key writes the row too.
   INSERT INTO rate_limits AS b (key, tokens_per_second, burst_size, current_tokens)
-  SELECT DISTINCT ON (i."rateKey") 'key:' || i."rateKey", i."ratePerSecond", i."rateBurst", i."rateBurst" FROM input i
-   WHERE i."rateKey" IS NOT NULL
+  SELECT DISTINCT ON (i."rateKey") 'key:' || i."rateKey", i."ratePerSecond", i."rateBurst", i."rateBurst" FROM placed i
+   WHERE i."rateKey" IS NOT NULL AND i.answer = i.result_id
      AND NOT EXISTS (SELECT FROM rate_limits b WHERE b.key = 'key:' || i."rateKey" AND b.tokens_per_second = i."ratePerSecond" AND b.burst_size = i."rateBurst")
    ORDER BY i."rateKey", i.ordinal DESC
   ON CONFLICT (key) DO UPDATE SET tokens_per_second = excluded.tokens_per_second, burst_size = excluded.burst_size
@@ -26,7 +47,7 @@ WITH input AS MATERIALIZED (
                          concurrency_limit, expires_at, reproq_rate_key, reproq_fair_key, reproq_retry)
   SELECT result_id, task_path, queue_name, priority, spec::jsonb, spec_hash, run_after, max_attempts, timeout_seconds, "lockKey", "concurrencyKey",
          coalesce("concurrencyLimit", 0), expires_at, "rateKey", "fairKey", nullif(retry, 'null')
-    FROM input i WHERE i.key_hash IS NULL OR EXISTS (SELECT FROM key k WHERE k.result_id = i.result_id) ORDER BY ordinal
+    FROM placed i WHERE i.answer = i.result_id ORDER BY ordinal
   RETURNING result_id, queue_name, priority, enqueued_at, run_after, reproq_fair_at, lock_key, concurrency_key, concurrency_limit, reproq_rate_key, expires_at
 ), ready AS (
   INSERT INTO reproq_ready (queue_name, claim_key, result_id, gated)
@@ -36,6 +57,5 @@ WITH input AS MATERIALIZED (
 ), scheduled AS (
   INSERT INTO reproq_scheduled (run_after, result_id) SELECT run_after, result_id FROM run WHERE run_after > now()
 )
-SELECT coalesce(k.result_id, i.result_id)::text AS id, coalesce(k.result_id <> i.result_id, false) AS deduplicated,
-       coalesce(extract(epoch FROM i.run_after - now()) * 1000, 0)::float8 AS "delayMs", false AS leased
-  FROM input i LEFT JOIN key k USING (key_hash) ORDER BY ordinal
+SELECT answer::text AS id, answer <> result_id AS deduplicated, coalesce(extract(epoch FROM run_after - now()) * 1000, 0)::float8 AS "delayMs", false AS leased
+  FROM placed ORDER BY ordinal

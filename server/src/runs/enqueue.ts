@@ -76,19 +76,25 @@ export function isControlled(run: NewRun): boolean {
   return run.control !== null || run.idempotencyKey !== null
 }
 
-/** A key that comes twice in one batch makes one run: the statement is given each key once, and the twins share its answer. */
+/** What comes twice in one batch makes one run: the statement is given each key and each hash once, and the twins share its answer. */
 async function enqueueControlled(db: Db, runs: NewRun[]): Promise<Placed[]> {
   const firstOf = new Map<string, number>()
-  const keys = runs.map((run, index) => (run.idempotencyKey === null ? `\0${index}` : `${run.task}\x1f${run.idempotencyKey}`))
-  keys.forEach((key, index) => firstOf.has(key) || firstOf.set(key, index))
+  const names = runs.map(nameOf)
+  names.forEach((name, index) => firstOf.has(name) || firstOf.set(name, index))
 
   const distinct = [...firstOf.values()].map((index) => runs[index] as NewRun)
   const placed = await db.query(enqueueControlledSql, columns(distinct))
-  const placedByKey = new Map([...firstOf.keys()].map((key, index) => [key, placed[index] as Placed]))
-  return keys.map((key, index) => {
-    const one = placedByKey.get(key) as Placed
-    return firstOf.get(key) === index ? one : { ...one, deduplicated: true }
+  const placedByName = new Map([...firstOf.keys()].map((name, index) => [name, placed[index] as Placed]))
+  return names.map((name, index) => {
+    const one = placedByName.get(name) as Placed
+    return firstOf.get(name) === index ? one : { ...one, deduplicated: true }
   })
+}
+
+/** The same for runs of which one is to be made; its own for every other. */
+function nameOf({ idempotencyKey, task, control, specHash }: NewRun, index: number): string {
+  if (idempotencyKey !== null) return `key ${task}\x1f${idempotencyKey}`
+  return control?.deduplicate ? `hash ${specHash}` : `${index}`
 }
 
 /** The key is one of its task's; the same digest is made by reproq_enqueue() in SQL. */

@@ -1,8 +1,9 @@
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { canonicalJson } from '../../../protocol/src/index.js'
 import { RandomJson } from '../../../test/helpers/random-json.js'
-import { canonicalJson, specHash } from './spec-hash.js'
+import { specHash } from './spec-hash.js'
 
 interface Vector {
   name: string

@@ -1,7 +1,7 @@
-import { members, storageFault, type EnqueueRequest } from '../../../protocol/src/index.js'
+import { canonicalSpec, members, specShape, storageFault, type EnqueueRequest, type SpecShape } from '../../../protocol/src/index.js'
 import { BrokerError } from '../errors.js'
 import { controlOf, instantMs, type Control } from './control.js'
-import { canonicalJson, hashOfCanonical } from './spec-hash.js'
+import { hashOfCanonical } from './spec-hash.js'
 
 /** A run to be made, as the enqueue statements take it. */
 export interface NewRun {
@@ -39,25 +39,16 @@ export function newRun(request: EnqueueRequest, source: string, limitBytes: numb
   const shape = shapeOf({ task: request.task, queue, priority, maxAttempts, timeoutSeconds, control, runAfterMs })
   const spec = `${shape.head}${args},"kwargs":${kwargs}${shape.tail}`
   check(spec, limitBytes, where)
-  // The canonical form of `spec`, put together in key order: only the arguments have to be read for it.
-  const canonical = `{"args":${canonicalJson(args)}${shape.canonicalMiddle}${canonicalJson(kwargs)}${shape.canonicalTail}`
+  const canonical = canonicalSpec(shape, args, kwargs)
   return { task: request.task, queue, priority, spec, specHash: hashOfCanonical(canonical), runAfterMs, maxAttempts, timeoutSeconds, idempotencyKey: request.idempotency_key ?? null, control }
 }
 
 type Kind = Pick<NewRun, 'task' | 'queue' | 'priority' | 'maxAttempts' | 'timeoutSeconds' | 'control' | 'runAfterMs'>
 
-/** The text around the arguments, as it is stored and as it is hashed. */
-interface Shape {
-  head: string
-  tail: string
-  canonicalMiddle: string
-  canonicalTail: string
-}
-
-let last: { kind: Kind; shape: Shape } | undefined
+let last: { kind: Kind; shape: SpecShape } | undefined
 
 /** Runs of one task come together: what surrounds their arguments is printed once. */
-function shapeOf(kind: Kind): Shape {
+function shapeOf(kind: Kind): SpecShape {
   if (last && isSameKind(last.kind, kind)) return last.shape
   last = { kind, shape: print(kind) }
   return last.shape
@@ -70,29 +61,18 @@ function isSameKind(a: Kind, b: Kind): boolean {
   )
 }
 
-function print({ task, queue, priority, maxAttempts, timeoutSeconds, control, runAfterMs }: Kind): Shape {
-  const lock = JSON.stringify(control?.lockKey ?? null)
-  const concurrency = JSON.stringify(control?.concurrencyKey ?? null)
-  const limit = control?.concurrencyLimit ?? 0
-  const taskText = JSON.stringify(task)
-  const queueText = JSON.stringify(queue)
-  const runAfter = runAfterMs === null ? 'null' : `"${isoformat(runAfterMs)}"`
-  return {
-    head: `{"v":1,"task_path":${taskText},"args":`,
-    tail:
-      `,"takes_context":false,"queue_name":${queueText},"priority":${priority},"lock_key":${lock},"concurrency_key":${concurrency},"concurrency_limit":${limit},` +
-      `"run_after":${runAfter},"exec":{"timeout_seconds":${timeoutSeconds},"max_attempts":${maxAttempts}},"provenance":{"code_ref":null,"pip_lock_hash":null}}`,
-    canonicalMiddle: `,"concurrency_key":${concurrency},"concurrency_limit":${limit},"exec":{"max_attempts":${maxAttempts},"timeout_seconds":${timeoutSeconds}},"kwargs":`,
-    canonicalTail:
-      `,"lock_key":${lock},"priority":${priority},"provenance":{"code_ref":null,"pip_lock_hash":null},"queue_name":${queueText},` +
-      `"run_after":${runAfter},"takes_context":false,"task_path":${taskText},"v":1}`,
-  }
-}
-
-/** An instant as Python's datetime.isoformat() writes it, which is what a Django twin hashes: no fraction, or six digits. */
-function isoformat(ms: number): string {
-  const [seconds, fraction] = new Date(ms).toISOString().slice(0, -1).split('.') as [string, string]
-  return `${seconds}${fraction === '000' ? '' : `.${fraction}000`}+00:00`
+function print({ task, queue, priority, maxAttempts, timeoutSeconds, control, runAfterMs }: Kind): SpecShape {
+  return specShape({
+    task,
+    queue,
+    priority,
+    lockKey: control?.lockKey ?? null,
+    concurrencyKey: control?.concurrencyKey ?? null,
+    concurrencyLimit: control?.concurrencyLimit ?? 0,
+    runAfterMs,
+    timeoutSeconds,
+    maxAttempts,
+  })
 }
 
 function argumentsOf(request: EnqueueRequest, raw: Map<string, string>, where: string) {
