@@ -1,4 +1,4 @@
--- reproq_enqueue(): enqueue from SQL, inside the caller's own transaction.
+-- reproq_enqueue() and reproq_enqueue_workflow(): enqueue from SQL, inside the caller's own transaction.
 
 -- Null, or an argument left out, means the default. With an idempotency key, the first enqueue of that key and task makes
 -- a run and later ones are answered with it (deduplicated = true), for as long as the run is kept.
@@ -137,6 +137,103 @@ BEGIN
       -- Another transaction was first and has committed while we waited: its run is the one.
       DELETE FROM task_runs t WHERE t.result_id = reproq_enqueue.result_id;
       SELECT i.result_id INTO result_id FROM reproq_idempotency i WHERE i.key_hash = key_digest;
+      deduplicated := true;
+    END IF;
+  END IF;
+END $$;
+
+-- Makes a workflow in the caller's transaction: all of its runs or none. nodes is an array of objects: name, task, and what
+-- else reproq_enqueue takes, by the names of the REST interface; after: names of runs that stand before it in the array;
+-- when: "success" (the default), "always" or "failure". A run without `after` is ready at once. runs: their ids by name.
+-- The tables for this come with 0006.
+-- Example: SELECT * FROM reproq_enqueue_workflow('[{"name": "a", "task": "app.fetch"}, {"name": "b", "task": "app.sum", "after": ["a"]}]');
+CREATE FUNCTION reproq_enqueue_workflow(nodes jsonb, name text DEFAULT NULL, idempotency_key text DEFAULT NULL,
+  OUT workflow_id uuid, OUT deduplicated boolean, OUT runs jsonb)
+  LANGUAGE plpgsql SET reproq.internal TO 'off' SET reproq.advancing TO 'on' SET reproq.twins TO 'off' AS $$
+#variable_conflict use_variable
+DECLARE
+  ids bigint[];
+  places jsonb;
+  wrong text;
+  key_digest bytea;
+  first bigint;
+BEGIN
+  IF nodes IS NULL OR jsonb_typeof(nodes) <> 'array' OR jsonb_array_length(nodes) = 0 THEN
+    RAISE EXCEPTION 'reproq_enqueue_workflow: nodes is a JSON array of at least one object' USING ERRCODE = '22023';
+  END IF;
+  SELECT jsonb_object_agg(n.node->>'name', n.place ORDER BY n.place DESC) INTO places
+    FROM jsonb_array_elements(nodes) WITH ORDINALITY n (node, place) WHERE n.node->>'name' <> '';
+  SELECT w.wrong INTO wrong
+    FROM jsonb_array_elements(nodes) WITH ORDINALITY n (node, place)
+    CROSS JOIN LATERAL (SELECT CASE
+      WHEN coalesce(n.node->>'name', '') = '' OR coalesce(n.node->>'task', '') = '' THEN format('node %s needs a name and a task', n.place)
+      WHEN (places->>(n.node->>'name'))::bigint <> n.place THEN format('two nodes are named "%s"', n.node->>'name')
+      WHEN coalesce(n.node->>'when', 'success') NOT IN ('success', 'always', 'failure') THEN format('node "%s" has when: "%s"; it takes success, always or failure', n.node->>'name', n.node->>'when')
+      WHEN coalesce((n.node->>'max_attempts')::int, 1) < 1 OR coalesce((n.node->>'timeout_ms')::float8, 1) < 1 OR n.node->>'queue' = '' THEN
+        format('node "%s": max_attempts and timeout_ms are at least 1 and queue is not empty', n.node->>'name')
+      ELSE (SELECT format('node "%s" comes after "%s", which does not stand before it', n.node->>'name', a)
+              FROM jsonb_array_elements_text(n.node->'after') a WHERE coalesce((places->>a)::bigint, n.place) >= n.place LIMIT 1) END AS wrong) w
+   WHERE w.wrong IS NOT NULL ORDER BY n.place LIMIT 1;
+  IF wrong IS NOT NULL THEN
+    RAISE EXCEPTION 'reproq_enqueue_workflow: %', wrong USING ERRCODE = '22023', HINT = 'Give each node a name of its own, and name in "after" only nodes that stand before it.';
+  END IF;
+
+  workflow_id := gen_random_uuid();
+  deduplicated := false;
+  ids := ARRAY(SELECT nextval(pg_get_serial_sequence('task_runs', 'result_id')) FROM generate_series(1, jsonb_array_length(nodes)));
+  runs := (SELECT jsonb_object_agg(p.key, ids[p.value::bigint]::text) FROM jsonb_each_text(places) p);
+
+  INSERT INTO reproq_workflows (workflow_id, name, total) VALUES (workflow_id, name, cardinality(ids));
+  INSERT INTO reproq_dependencies (child_id, parent_id)
+  SELECT DISTINCT ids[n.place], ids[(places->>a)::bigint]
+    FROM jsonb_array_elements(nodes) WITH ORDINALITY n (node, place) CROSS JOIN LATERAL jsonb_array_elements_text(n.node->'after') a;
+  INSERT INTO task_runs (result_id, workflow_id, reproq_node, reproq_when, wait_count, status,
+                         task_path, queue_name, priority, run_after, max_attempts, timeout_seconds, lock_key, concurrency_key, concurrency_limit,
+                         expires_at, reproq_rate_key, reproq_fair_key, reproq_retry, spec_json, spec_hash)
+  SELECT ids[n.place], workflow_id, n.name, nullif(n."when", 'success'), w.wait_count, CASE WHEN w.wait_count > 0 THEN 'WAITING' ELSE 'READY' END,
+         n.task, o.queue, o.priority, o.run_after, o.max_attempts, o.timeout_seconds, n.lock_key, n.concurrency_key, o.concurrency_limit,
+         coalesce(n.expires_at, now() + n.expires_in_ms * interval '1 ms'), n.rate->>'key', n.fair_key, nullif(n.retry, 'null'),
+         coalesce(n.spec, jsonb_build_object(
+           'v', 1, 'task_path', n.task, 'args', coalesce(n.args, CASE WHEN n.input IS NULL THEN '[]' ELSE jsonb_build_array(n.input) END), 'kwargs', coalesce(n.kwargs, '{}'),
+           'takes_context', false, 'queue_name', o.queue, 'priority', o.priority, 'lock_key', n.lock_key, 'concurrency_key', n.concurrency_key, 'concurrency_limit', o.concurrency_limit,
+           'run_after', to_char(o.run_after AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
+           'exec', jsonb_build_object('timeout_seconds', o.timeout_seconds, 'max_attempts', o.max_attempts),
+           'provenance', jsonb_build_object('code_ref', NULL, 'pip_lock_hash', NULL))),
+         -- A part of a workflow is nobody's twin, as in Reproq.
+         encode(sha256(convert_to(workflow_id || ':' || n.place, 'UTF8')), 'hex')
+    FROM ROWS FROM (jsonb_to_recordset(nodes) AS (name text, task text, "when" text, args jsonb, kwargs jsonb, input jsonb, spec jsonb,
+           queue text, priority integer, delay_ms float8, run_after timestamptz, max_attempts integer, timeout_ms float8, lock_key text, concurrency_key text,
+           concurrency_limit integer, rate jsonb, fair_key text, expires_at timestamptz, expires_in_ms float8, retry jsonb)) WITH ORDINALITY
+         AS n (name, task, "when", args, kwargs, input, spec, queue, priority, delay_ms, run_after, max_attempts, timeout_ms, lock_key, concurrency_key,
+           concurrency_limit, rate, fair_key, expires_at, expires_in_ms, retry, place)
+    CROSS JOIN LATERAL (SELECT count(*)::int AS wait_count FROM reproq_dependencies d WHERE d.child_id = ids[n.place]) w
+    CROSS JOIN LATERAL (SELECT coalesce(n.queue, 'default') AS queue, coalesce(n.priority, 0) AS priority, coalesce(n.max_attempts, 3) AS max_attempts,
+           coalesce(ceil(n.timeout_ms / 1000)::int, 900) AS timeout_seconds, coalesce(n.run_after, now() + n.delay_ms * interval '1 ms') AS run_after,
+           coalesce(n.concurrency_limit, 0) AS concurrency_limit) o
+   ORDER BY n.place;
+
+  -- As an enqueue does: written only where it is new or has other numbers, for every lease of a run with this key writes the row too.
+  INSERT INTO rate_limits AS b (key, tokens_per_second, burst_size, current_tokens)
+  SELECT DISTINCT ON (r.key) r.key, r.per_second, r.burst, r.burst
+    FROM (SELECT 'key:' || (n.node->'rate'->>'key') AS key, ((n.node->'rate'->>'limit')::float8 * 1000 / (n.node->'rate'->>'per_ms')::float8)::real AS per_second,
+                 coalesce(n.node->'rate'->>'burst', n.node->'rate'->>'limit')::int AS burst, n.place
+            FROM jsonb_array_elements(nodes) WITH ORDINALITY n (node, place) WHERE n.node->'rate' ? 'key') r
+   WHERE NOT EXISTS (SELECT FROM rate_limits b WHERE b.key = r.key AND b.tokens_per_second = r.per_second AND b.burst_size = r.burst)
+   ORDER BY r.key, r.place DESC
+  ON CONFLICT (key) DO UPDATE SET tokens_per_second = excluded.tokens_per_second, burst_size = excluded.burst_size;
+
+  IF idempotency_key IS NOT NULL THEN
+    -- The key leads to the first run of the workflow.
+    key_digest := sha256(convert_to(chr(31) || 'workflow' || chr(31) || idempotency_key, 'UTF8'));
+    INSERT INTO reproq_idempotency AS i (key_hash, result_id) VALUES (key_digest, ids[1]) ON CONFLICT (key_hash) DO NOTHING;
+    IF NOT FOUND THEN
+      SELECT i.result_id INTO first FROM reproq_idempotency i WHERE i.key_hash = key_digest;
+      DELETE FROM task_runs t WHERE t.result_id = ANY (ids);
+      DELETE FROM reproq_workflow_changes c WHERE c.workflow_id = workflow_id;
+      DELETE FROM reproq_dependencies d WHERE d.child_id = ANY (ids);
+      DELETE FROM reproq_workflows w WHERE w.workflow_id = workflow_id;
+      SELECT t.workflow_id INTO workflow_id FROM task_runs t WHERE t.result_id = first;
+      runs := (SELECT jsonb_object_agg(t.reproq_node, t.result_id::text) FROM task_runs t WHERE t.workflow_id = workflow_id);
       deduplicated := true;
     END IF;
   END IF;

@@ -115,6 +115,8 @@ export const LeasedRun = Type.Object({
   timeout_ms: Ms,
   cancel_grace_ms: Ms,
   spec: JsonText,
+  parents: Type.Optional(JsonText),
+  parents_error: Type.Optional(Text),
 })
 export type LeasedRun = Static<typeof LeasedRun>
 export const Runs = frame('runs', { items: Type.Array(LeasedRun, { minItems: 1, maxItems: 1_000 }) })

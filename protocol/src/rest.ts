@@ -91,6 +91,98 @@ export type EnqueueManyRequest = Static<typeof EnqueueManyRequest>
 export const EnqueuedMany = Type.Object({ runs: Type.Array(Enqueued) }, { title: 'EnqueuedMany' })
 export type EnqueuedMany = Static<typeof EnqueuedMany>
 
+const { idempotency_key: _key, deduplicate: _deduplicate, ...enqueueFields } = EnqueueRequest.properties
+
+/** A run of a workflow: what an enqueue takes, a name, and which others it waits for. */
+export const WorkflowNode = Type.Object(
+  {
+    name: Type.String({ minLength: 1, maxLength: 255, description: 'Its name in the workflow; children find its output by it' }),
+    ...enqueueFields,
+    after: Type.Optional(Type.Array(Type.String(), { maxItems: 100_000, description: 'Names of the nodes it waits for; without any it is ready at once' })),
+    when: Type.Optional(
+      Type.Enum(['success', 'always', 'failure'], {
+        default: 'success',
+        description: 'success: when all before it succeeded; it fails as soon as one did not. always: when all have ended. failure: when all have ended and one failed or was cancelled; it is cancelled when none did',
+      }),
+    ),
+  },
+  { additionalProperties: false, title: 'WorkflowNode' },
+)
+export type WorkflowNode = Static<typeof WorkflowNode>
+
+export const EnqueueWorkflowRequest = Type.Object(
+  {
+    name: Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: 'For people' })),
+    idempotency_key: Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: 'Of all workflows with the same key, one is made' })),
+    nodes: Type.Array(WorkflowNode, { minItems: 1, maxItems: 100_000 }),
+  },
+  { additionalProperties: false, title: 'EnqueueWorkflowRequest' },
+)
+export type EnqueueWorkflowRequest = Static<typeof EnqueueWorkflowRequest>
+
+export const EnqueuedWorkflow = Type.Object(
+  {
+    id: Type.String(),
+    deduplicated: Type.Boolean({ description: 'true: a workflow with this idempotency key existed and is meant' }),
+    runs: Type.Record(Type.String(), Type.String(), { description: 'ids of the runs by the names of their nodes' }),
+  },
+  { title: 'EnqueuedWorkflow' },
+)
+export type EnqueuedWorkflow = Static<typeof EnqueuedWorkflow>
+
+export const WorkflowStatus = Type.Enum(['RUNNING', 'SUCCESSFUL', 'FAILED', 'CANCELLED'], {
+  description: 'RUNNING until every run has ended; then FAILED if one failed, CANCELLED if one was cancelled',
+})
+export type WorkflowStatus = Static<typeof WorkflowStatus>
+
+const workflowSummary = {
+  id: Type.String({ description: 'task_runs.workflow_id' }),
+  name: Nullable(Type.String()),
+  status: WorkflowStatus,
+  created_at: Instant,
+  total: Type.Integer(),
+  succeeded: Type.Integer(),
+  failed: Type.Integer(),
+  cancelled: Type.Integer(),
+  skipped: Type.Integer({ description: 'not needed, given how those before them ended' }),
+}
+export const WorkflowSummary = Type.Object(workflowSummary, { title: 'WorkflowSummary' })
+export type WorkflowSummary = Static<typeof WorkflowSummary>
+
+export const WorkflowRun = Type.Object(
+  {
+    id: Type.String({ description: 'task_runs.result_id' }),
+    name: Nullable(Type.String({ description: 'null for a run that Reproq made' })),
+    task: Type.String(),
+    queue: Type.String(),
+    status: Status,
+    skipped: Type.Boolean(),
+    when: Type.Enum(['success', 'always', 'failure']),
+    after: Type.Array(Type.String(), { description: 'ids of the runs it waits for' }),
+    attempts: Type.Integer(),
+    started_at: Nullable(Instant),
+    finished_at: Nullable(Instant),
+    last_error: Nullable(Type.String()),
+  },
+  { title: 'WorkflowRun' },
+)
+export type WorkflowRun = Static<typeof WorkflowRun>
+
+export const Workflow = Type.Object({ ...workflowSummary, runs: Type.Array(WorkflowRun) }, { title: 'Workflow' })
+export type Workflow = Static<typeof Workflow>
+
+export const WorkflowList = Type.Object({ workflows: Type.Array(WorkflowSummary), next_cursor: Nullable(Type.String()) }, { title: 'WorkflowList' })
+export type WorkflowList = Static<typeof WorkflowList>
+
+export const CancelWorkflowResult = Type.Object(
+  {
+    cancelled: Type.Integer({ description: 'runs that will not start' }),
+    cancelling: Type.Integer({ description: 'runs that were running; their workers were told' }),
+  },
+  { title: 'CancelWorkflowResult' },
+)
+export type CancelWorkflowResult = Static<typeof CancelWorkflowResult>
+
 export const RunFailure = Type.Object(
   {
     kind: Type.String({ description: 'app_error, timeout, crashed, cancelled, lease_expiry, invalid_output, security_violation, …' }),

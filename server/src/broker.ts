@@ -4,6 +4,7 @@ import type { Config } from './config.js'
 import { Listen } from './db/listen.js'
 import { Pool } from './db/pool.js'
 import { statement } from './db/statement.js'
+import { Advancer } from './engine/advancer.js'
 import { chores, releaseStray, type ChoreContext, type Holdings } from './engine/chores.js'
 import { Dispatch } from './engine/dispatch.js'
 import { GroupCommit } from './engine/group-commit.js'
@@ -50,6 +51,7 @@ export class Broker {
   readonly #dispatch: Dispatch
   readonly #promoter: Promoter
   readonly #unblocker: Promoter
+  readonly #advancer: Advancer
   readonly #waiters: Waiters
   readonly #peers: Peers
   readonly #holdings: Holdings
@@ -72,6 +74,7 @@ export class Broker {
     })
     this.#dispatch = new Dispatch(this.#pool, this.events, {
       leaseMs: config.leaseMs,
+      parentsBytes: config.parentsBytes,
       onError: (error, uncertain) => {
         this.#strayed ||= uncertain
         log.warn({ err: error }, 'leasing failed; it will be tried again')
@@ -85,6 +88,7 @@ export class Broker {
     })
     this.#promoter = new Promoter(() => promote(this.#pool), (queue) => this.#dispatch.wake(queue), warn('scheduled runs could not be promoted; it will be tried again'))
     this.#unblocker = new Promoter(() => unblock(this.#pool), (queue) => this.#dispatch.wake(queue), warn('blocked runs could not be let through; it will be tried again'))
+    this.#advancer = new Advancer(this.#pool, this.events, warn('workflows could not be advanced; it will be tried again'))
     this.#waiters = new Waiters(this.#pool, this.events, warn('waited-for runs could not be looked up'))
     this.#peers = new Peers((queue) => this.#notify('reproq_ready', queue), PEER_LOOKS * config.lookMs, warn('other brokers could not be told'))
     this.#context = this.#linkContext()
@@ -114,6 +118,7 @@ export class Broker {
     })
     await this.#promoter.runOnce()
     await this.#unblocker.runOnce()
+    await this.#advancer.runOnce()
     this.#listen.greet()
     for (const chore of this.#chores()) void runLoop(chore, this.#abort.signal, this.log)
     const url = await this.#listenOn(this.#app)
@@ -136,6 +141,7 @@ export class Broker {
     this.#waiters.stop()
     this.#promoter.stop()
     this.#unblocker.stop()
+    this.#advancer.stop()
     this.#settle.stop()
     await this.#close()
     await this.#listen.stop()
@@ -198,6 +204,7 @@ export class Broker {
       },
       scheduled: () => void this.#promoter.runOnce(),
       freed: () => void this.#unblocker.runOnce(),
+      workflow: () => void this.#advancer.runOnce(),
       cancel: (run: string) => {
         cancelWhereHeld(this.#context, run)
         // A foreign writer may flag a run that is not running: those are ours to end.
@@ -207,6 +214,7 @@ export class Broker {
         this.#dispatch.wakeAll()
         void this.#promoter.runOnce()
         void this.#unblocker.runOnce()
+        void this.#advancer.runOnce()
       },
     }
   }
@@ -246,6 +254,7 @@ export class Broker {
       dispatch: this.#dispatch,
       promoter: this.#promoter,
       unblocker: this.#unblocker,
+      advancer: this.#advancer,
       settle: this.#settle,
       holdings: this.#holdings,
     }

@@ -25,6 +25,8 @@ export const settings = {
   deduplicate: { env: 'REPROQ_DEDUPLICATE', default: 'off', doc: "on: runs that do not say are deduplicated (Reproq's rule). Each then costs the slower enqueue." },
   payloadBytes: { env: 'REPROQ_PAYLOAD_BYTES', default: 1_048_576, doc: "Largest payload of a run (Reproq's limit)." },
   outputBytes: { env: 'REPROQ_OUTPUT_BYTES', default: 1_048_576, doc: "Largest result of a run (Reproq's limit)." },
+  parentsBytes: { env: 'REPROQ_PARENTS_BYTES', default: 1_048_576, doc: 'How much a run of a workflow is given of what the runs before it returned; more than that is an error there, where it is asked for.' },
+  workflowNodes: { env: 'REPROQ_WORKFLOW_NODES', default: 10_000, doc: 'Most runs of one workflow.' },
   bodyBytes: { env: 'REPROQ_BODY_BYTES', default: 16_777_216, doc: 'Largest REST body.' },
   frameBytes: { env: 'REPROQ_FRAME_BYTES', default: 4_194_304, doc: 'Largest WebSocket frame.' },
   maxWindow: { env: 'REPROQ_MAX_WINDOW', default: 10_000, doc: 'Most leases one session may hold.' },
@@ -56,7 +58,7 @@ type NumberKey = { [Key in keyof Config]: Config[Key] extends number ? Key : nev
 const LONGEST_MS = 2_147_483_647
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 /** Zero would be a loop without a pause, or a broker that can do nothing. */
-const AT_LEAST_ONE: NumberKey[] = ['poolSize', 'readPoolSize', 'heartbeatMs', 'leaseMs', 'reapMs', 'lookMs', 'helloMs', 'payloadBytes', 'outputBytes', 'bodyBytes', 'frameBytes', 'maxWindow', 'maxLinks']
+const AT_LEAST_ONE: NumberKey[] = ['poolSize', 'readPoolSize', 'heartbeatMs', 'leaseMs', 'reapMs', 'lookMs', 'helloMs', 'payloadBytes', 'outputBytes', 'parentsBytes', 'workflowNodes', 'bodyBytes', 'frameBytes', 'maxWindow', 'maxLinks']
 /** The first must not be above the second. */
 const ORDERED: [NumberKey, NumberKey, string][] = [
   ['heartbeatMs', 'leaseMs', 'a worker would lose its runs before it renews them'],

@@ -4,8 +4,10 @@
  */
 const catalogue = {
   RUN_NOT_FOUND: { status: 404, title: 'No such run', hint: 'Run ids are the numbers that enqueue answered with; old runs may have been pruned.' },
+  WORKFLOW_NOT_FOUND: { status: 404, title: 'No such workflow', hint: 'Workflow ids are the UUIDs that creating one answered with; old workflows go with their last run.' },
   ROUTE_NOT_FOUND: { status: 404, title: 'No such route', hint: 'The routes are listed at /docs.' },
   INVALID_REQUEST: { status: 400, title: 'The request does not have the expected shape', hint: 'Compare it with the schema at /docs.' },
+  INVALID_WORKFLOW: { status: 400, title: 'The runs of the workflow cannot wait for each other like that', hint: 'Each node needs a name of its own, and "after" names nodes of the same workflow, without going in a circle.' },
   INVALID_JSON: { status: 400, title: 'The body is not JSON', hint: 'Send one JSON document with content-type: application/json.' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body is not declared as JSON', hint: 'Send content-type: application/json.' },
   INVALID_PAYLOAD: { status: 422, title: 'The payload cannot be stored', hint: 'Postgres keeps JSON without \\u0000, without lone surrogates, with numbers in range and nested at most 64 deep.' },

@@ -12,13 +12,15 @@ export interface Hints {
   freed(): void
   /** Somebody wants this run stopped. */
   cancel(run: string): void
+  /** A run of a workflow came, went, ended or began anew. */
+  workflow(): void
   /** Another broker of this database is alive. */
   peer(brokerId: string): void
   /** (Re)connected: whatever was said meanwhile is lost, so everything must be looked at once. */
   connected(): void
 }
 
-const CHANNELS = ['reproq_ready', 'reproq_scheduled', 'reproq_freed', 'reproq_cancel', 'reproq_ping'] as const
+const CHANNELS = ['reproq_ready', 'reproq_scheduled', 'reproq_freed', 'reproq_cancel', 'reproq_workflow', 'reproq_ping'] as const
 const LISTEN = CHANNELS.map((channel) => `LISTEN ${channel}`).join('; ')
 const CONNECT_MS = 5_000
 const PING_MS = 5_000
@@ -133,6 +135,8 @@ export class Listen {
         return this.#hints.freed()
       case 'reproq_cancel':
         return payload ? this.#hints.cancel(payload) : undefined
+      case 'reproq_workflow':
+        return this.#hints.workflow()
       case 'reproq_ping':
         return payload === this.#brokerId ? this.#heard?.() : payload ? this.#hints.peer(payload) : undefined
     }

@@ -5,6 +5,7 @@ import type { Pool } from '../db/pool.js'
 import type { Events } from '../events.js'
 import { extendLeases, overdue } from '../runs/watch.js'
 import { reap, stray } from '../sessions/sessions.js'
+import type { Advancer } from './advancer.js'
 import type { Dispatch } from './dispatch.js'
 import type { Chore } from './loop.js'
 import type { Promoter } from './promoter.js'
@@ -37,6 +38,7 @@ export interface ChoreContext {
   dispatch: Dispatch
   promoter: Promoter
   unblocker: Promoter
+  advancer: Advancer
   settle: Settle
   holdings: Holdings
 }
@@ -58,10 +60,11 @@ export function chores(context: ChoreContext): Chore[] {
 }
 
 /** Covers a lost notification: looks at everything once, and makes sure that the listener still hears. */
-async function look({ dispatch, promoter, unblocker, listen }: ChoreContext): Promise<void> {
+async function look({ dispatch, promoter, unblocker, advancer, listen }: ChoreContext): Promise<void> {
   dispatch.wakeAll()
   await promoter.runOnce()
   await unblocker.runOnce()
+  await advancer.runOnce()
   await listen.check()
 }
 

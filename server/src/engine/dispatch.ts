@@ -21,6 +21,8 @@ export interface Taker {
 
 export interface DispatchOptions {
   leaseMs: number
+  /** Most bytes of what a run is given of its parents. */
+  parentsBytes?: number | undefined
   /** Most runs of one lease statement. */
   batch?: number
   /** Wait before trying again when the database is away. */
@@ -209,13 +211,13 @@ export class Dispatch {
   }
 
   async #leaseFreely(queues: string[], slots: Place[]) {
-    const { taken, gated, runs } = await lease(this.#db, queues, slots, this.#options.leaseMs)
+    const { taken, gated, runs } = await lease(this.#db, queues, slots, this.#options.leaseMs, this.#options.parentsBytes)
     if (gated) for (const queue of queues) this.#gated.add(queue)
     return { runs, more: gated || taken === slots.length }
   }
 
   async #leaseGated(queues: string[], slots: Place[]) {
-    const { gated, more, freed, nextMs, woken, runs } = await leaseGated(this.#db, queues, slots, this.#options.leaseMs)
+    const { gated, more, freed, nextMs, woken, runs } = await leaseGated(this.#db, queues, slots, this.#options.leaseMs, undefined, this.#options.parentsBytes)
     if (!gated) for (const queue of queues) this.#gated.delete(queue)
     if (freed) this.#options.onFreed?.()
     if (nextMs !== null) this.#options.onRefill?.(nextMs)

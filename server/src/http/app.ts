@@ -15,6 +15,7 @@ import { sendProblem } from './problem.js'
 import { runRoutes } from './runs.js'
 import type { App } from './typed-app.js'
 import type { Token } from './tokens.js'
+import { workflowRoutes } from './workflows.js'
 import { workerRoutes } from './worker-socket.js'
 
 const CLOSE_MS = 5_000
@@ -54,6 +55,7 @@ export async function buildApp(context: HttpContext): Promise<App> {
       request.token = await context.tokens.authenticate(request.headers.authorization)
     })
     runRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
+    workflowRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
     eventStreamRoute(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
     workerRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
   }, { prefix: '/v1' })

@@ -18,6 +18,8 @@ export interface Socket {
 const SLOW_BYTES = 1_048_576
 const FAST_BYTES = 262_144
 const SLOW_MS = 10_000
+/** What an item of a `runs` frame takes besides its payloads. */
+const ITEM_BYTES = 2_048
 
 /** One live WebSocket of a worker, broker side: phases, what it holds, what may be sent. A session outlives its links. */
 export class Link implements Taker {
@@ -127,7 +129,7 @@ export class Link implements Taker {
       const entry = this.ledger.add({ run: run.run, lease: run.lease, queue: run.queue, task: run.task, attempt: run.attempt, maxAttempts: run.maxAttempts, state: 'sent' })
       if (this.context.settleUndeliverable(entry, run, () => this.#settledAside(entry))) continue
       fit.push(entry)
-      items.push({
+      const item: LeasedRun = {
         l: entry.l,
         lease: run.lease,
         run: run.run,
@@ -138,7 +140,9 @@ export class Link implements Taker {
         timeout_ms: run.timeoutMs,
         cancel_grace_ms: this.context.config.cancelGraceMs,
         spec: run.spec,
-      })
+      }
+      if (run.parents !== null) Object.assign(item, parentsOf(run.spec, run.parents, this.context.config.frameBytes))
+      items.push(item)
     }
     for (const batch of inFrames(items, this.context.config.frameBytes)) this.send({ t: 'runs', items: batch })
     return true
@@ -268,13 +272,21 @@ export class Link implements Taker {
   }
 }
 
+/** What an item says of the run's parents: their outcomes, or why they are not in it. */
+function parentsOf(spec: string, parents: string, frameBytes: number): Pick<LeasedRun, 'parents' | 'parents_error'> {
+  if (!parents.startsWith('{')) return { parents_error: `${parents} (REPROQ_PARENTS_BYTES)` }
+  const bytes = Buffer.byteLength(JSON.stringify(spec)) + Buffer.byteLength(JSON.stringify(parents)) + ITEM_BYTES
+  if (bytes > frameBytes) return { parents_error: `With the results of its parents the run takes ${bytes} bytes on its way to a worker; the limit is ${frameBytes} (REPROQ_FRAME_BYTES)` }
+  return { parents }
+}
+
 /** Cuts runs into frames the socket takes. Text inside JSON text at most doubles, and the rest of an item is small. */
 function inFrames(items: LeasedRun[], frameBytes: number): LeasedRun[][] {
   const frames: LeasedRun[][] = []
   let batch: LeasedRun[] = []
   let bytes = 0
   for (const item of items) {
-    const size = 2 * item.spec.length + 1_024
+    const size = 2 * (item.spec.length + (item.parents?.length ?? 0)) + 1_024
     if (batch.length > 0 && (bytes + size > frameBytes || batch.length === 500)) {
       frames.push(batch)
       batch = []

@@ -1,5 +1,5 @@
 -- READY → RUNNING: the best ready runs of queues $1 (text[]), one per free slot. Slot n is at place $2[n] (int[]), which is session
--- $3[place] (bigint[]) of worker $4[place] (text[]), under lease $5[n] (uuid[]); leased_until is $6 ms away. Returns the leased runs, best first, each with `taken`: how many
+-- $3[place] (bigint[]) of worker $4[place] (text[]), under lease $5[n] (uuid[]); leased_until is $6 ms away; $7: most bytes of what a run is given of its parents. Returns the leased runs, best first, each with `taken`: how many
 -- entries left the ready table. An entry whose run is no longer READY goes without a lease; if none was leased, one row says so.
 -- Leases nothing and says `gated` when one of the candidates has to be asked for, or a rate limit may apply to them: to lease
 -- around it would turn the order over. That is for lease-gated.sql.
@@ -33,7 +33,7 @@ WITH limited AS MATERIALIZED (
     FROM next n
    WHERE t.result_id = n.result_id AND t.status = 'READY'
   RETURNING n.slot, t.result_id, t.reproq_lease_id, t.task_path, t.queue_name, t.attempts, t.max_attempts, t.timeout_seconds,
-            t.spec_json, t.cancel_requested
+            t.spec_json, t.cancel_requested, t.workflow_id
 ), held AS (
   INSERT INTO reproq_leases (result_id, session_id) SELECT result_id, ($3::bigint[])[($2::int[])[slot]] FROM leased
   ON CONFLICT (result_id) DO UPDATE SET session_id = excluded.session_id
@@ -41,5 +41,6 @@ WITH limited AS MATERIALIZED (
 SELECT (SELECT count(*)::int FROM next) AS taken, (SELECT yes FROM limited) OR EXISTS (SELECT FROM candidate WHERE gated) AS gated,
        l.slot::int - 1 AS slot, l.result_id::text AS run, l.reproq_lease_id::text AS lease,
        l.task_path AS task, l.queue_name AS queue, l.attempts AS attempt, l.max_attempts AS "maxAttempts",
-       l.timeout_seconds * 1000.0::float8 AS "timeoutMs", l.spec_json::text AS spec, l.cancel_requested AS "cancelRequested"
+       l.timeout_seconds * 1000.0::float8 AS "timeoutMs", l.spec_json::text AS spec, l.cancel_requested AS "cancelRequested",
+       CASE WHEN l.workflow_id IS NOT NULL THEN reproq_parents(l.result_id, $7::int) END AS parents
   FROM (VALUES (1)) AS always LEFT JOIN leased l ON true ORDER BY l.slot

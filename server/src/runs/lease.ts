@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { settings } from '../config.js'
 import { plainArray } from '../db/plain-array.js'
 import type { Db } from '../db/pool.js'
 import { statement } from '../db/statement.js'
@@ -25,9 +26,11 @@ export interface Leased {
   /** Reproq's spec_json, as JSON text. */
   spec: string
   cancelRequested: boolean
+  /** Of a run that waited for others: what they came to, as JSON text, or a sentence that it is too much. Null for nearly every run. */
+  parents: string | null
 }
 
-type Params = [queues: string[], places: string, sessions: string[], workers: string[], leases: string, leaseMs: number]
+type Params = [queues: string[], places: string, sessions: string[], workers: string[], leases: string, leaseMs: number, parentsBytes: number]
 type Row = (Leased | { run: null }) & { taken: number; gated: boolean }
 const leaseSql = statement<Params, Row>(import.meta.url, 'lease.sql')
 
@@ -36,8 +39,8 @@ const leaseSql = statement<Params, Row>(import.meta.url, 'lease.sql')
  * ready table: fewer than slots means that the queues are empty. `gated`: none was leased, because some have to be asked for
  * one by one (`leaseGated`).
  */
-export async function lease(db: Db, queues: string[], slots: Slot[], leaseMs: number): Promise<{ taken: number; gated: boolean; runs: Leased[] }> {
-  const rows = await db.query(leaseSql, paramsOf(queues, slots, leaseMs))
+export async function lease(db: Db, queues: string[], slots: Slot[], leaseMs: number, parentsBytes?: number): Promise<{ taken: number; gated: boolean; runs: Leased[] }> {
+  const rows = await db.query(leaseSql, paramsOf(queues, slots, leaseMs, parentsBytes))
   return { taken: rows[0]?.taken ?? 0, gated: rows[0]?.gated ?? false, runs: leasedOf(rows) }
 }
 
@@ -59,13 +62,13 @@ const leaseGatedSql = statement<[...Params, number], (Leased | { run: null }) & 
 const MOST_LOOKED_AT = 1_000
 
 /** READY → RUNNING for runs with keys, limits or an expiry, and all that stand in line with them. One at a time in all brokers. */
-export async function leaseGated(db: Db, queues: string[], slots: Slot[], leaseMs: number, most = MOST_LOOKED_AT): Promise<Passage & { runs: Leased[] }> {
-  const rows = await db.query(leaseGatedSql, [...paramsOf(queues, slots, leaseMs), most])
+export async function leaseGated(db: Db, queues: string[], slots: Slot[], leaseMs: number, most = MOST_LOOKED_AT, parentsBytes?: number): Promise<Passage & { runs: Leased[] }> {
+  const rows = await db.query(leaseGatedSql, [...paramsOf(queues, slots, leaseMs, parentsBytes), most])
   const { gated = false, more = false, freed = false, nextMs = null, woken = [] } = rows[0] ?? {}
   return { gated, more, freed, nextMs, woken, runs: leasedOf(rows) }
 }
 
-function paramsOf(queues: string[], slots: Slot[], leaseMs: number): Params {
+function paramsOf(queues: string[], slots: Slot[], leaseMs: number, parentsBytes: number = settings.parentsBytes.default): Params {
   const places = new Distinct(slots, (slot) => slot.sessionId)
   return [
     queues,
@@ -74,6 +77,7 @@ function paramsOf(queues: string[], slots: Slot[], leaseMs: number): Params {
     places.values.map((slot) => slot.workerId),
     plainArray(slots.map((slot) => slot.lease ?? randomUUID())),
     leaseMs,
+    parentsBytes,
   ]
 }
 
