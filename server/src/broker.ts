@@ -5,7 +5,7 @@ import { Listen } from './db/listen.js'
 import { Pool } from './db/pool.js'
 import { statement } from './db/statement.js'
 import { Advancer } from './engine/advancer.js'
-import { chores, releaseStray, type ChoreContext, type Holdings } from './engine/chores.js'
+import { chores, reapExpired, releaseStray, type ChoreContext, type Holdings } from './engine/chores.js'
 import { Dispatch } from './engine/dispatch.js'
 import { GroupCommit } from './engine/group-commit.js'
 import { Ingest } from './engine/ingest.js'
@@ -52,6 +52,7 @@ export class Broker {
   readonly #promoter: Promoter
   readonly #unblocker: Promoter
   readonly #advancer: Advancer
+  readonly #reaper: Promoter
   readonly #waiters: Waiters
   readonly #peers: Peers
   readonly #holdings: Holdings
@@ -89,6 +90,7 @@ export class Broker {
     this.#promoter = new Promoter(() => promote(this.#pool), (queue) => this.#dispatch.wake(queue), warn('scheduled runs could not be promoted; it will be tried again'))
     this.#unblocker = new Promoter(() => unblock(this.#pool), (queue) => this.#dispatch.wake(queue), warn('blocked runs could not be let through; it will be tried again'))
     this.#advancer = new Advancer(this.#pool, this.events, warn('workflows could not be advanced; it will be tried again'))
+    this.#reaper = new Promoter(() => reapExpired({ pool: this.#pool, config, events: this.events }), () => {}, warn('expired sessions could not be ended; it will be tried again'))
     this.#waiters = new Waiters(this.#pool, this.events, warn('waited-for runs could not be looked up'))
     this.#peers = new Peers((queue) => this.#notify('reproq_ready', queue), PEER_LOOKS * config.lookMs, warn('other brokers could not be told'))
     this.#context = this.#linkContext()
@@ -119,6 +121,7 @@ export class Broker {
     await this.#promoter.runOnce()
     await this.#unblocker.runOnce()
     await this.#advancer.runOnce()
+    await this.#reaper.runOnce()
     this.#listen.greet()
     for (const chore of this.#chores()) void runLoop(chore, this.#abort.signal, this.log)
     const url = await this.#listenOn(this.#app)
@@ -142,6 +145,7 @@ export class Broker {
     this.#promoter.stop()
     this.#unblocker.stop()
     this.#advancer.stop()
+    this.#reaper.stop()
     this.#settle.stop()
     await this.#close()
     await this.#listen.stop()
@@ -226,6 +230,9 @@ export class Broker {
       if (delayMs > 0) this.#promoter.expect(delayMs)
       else this.#dispatch.wake(queue)
     })
+    // A socket that drops shortens its session.
+    this.events.on('link.closed', ({ workerId }) => workerId !== undefined && this.#reaper.expect(this.config.reconnectMs))
+    this.events.on('session.opened', () => this.#reaper.expect(this.config.leaseMs))
     this.events.on('keys.freed', () => void this.#unblocker.runOnce())
   }
 
@@ -255,6 +262,7 @@ export class Broker {
       promoter: this.#promoter,
       unblocker: this.#unblocker,
       advancer: this.#advancer,
+      reaper: this.#reaper,
       settle: this.#settle,
       holdings: this.#holdings,
     }

@@ -15,7 +15,7 @@ export const settings = {
   safetyMs: { env: 'REPROQ_SAFETY_MS', default: 10_000, doc: 'A worker that cannot renew stops this much before its lease ends.' },
   reconnectMs: { env: 'REPROQ_RECONNECT_MS', default: 15_000, doc: 'A worker whose socket dropped keeps its runs this long.' },
   helloMs: { env: 'REPROQ_HELLO_MS', default: 5_000, doc: 'A new connection says hello within this time.' },
-  reapMs: { env: 'REPROQ_REAP_MS', default: 2_000, doc: 'How often expired sessions are looked for.' },
+  reapMs: { env: 'REPROQ_REAP_MS', default: 2_000, doc: 'Wait before an expired session that could not be ended yet is looked at again; the first look is timed to its expiry.' },
   lookMs: { env: 'REPROQ_LOOK_MS', default: 10_000, doc: 'How often to look for ready runs without having been told; covers a lost notification.' },
   drainMs: { env: 'REPROQ_DRAIN_MS', default: 10_000, doc: 'On shutdown, how long results are still taken.' },
   cancelGraceMs: { env: 'REPROQ_CANCEL_GRACE_MS', default: 5_000, doc: 'From the soft stop of running code to the hard one.' },

@@ -4,11 +4,11 @@ import type { Listen } from '../db/listen.js'
 import type { Pool } from '../db/pool.js'
 import type { Events } from '../events.js'
 import { extendLeases, overdue } from '../runs/watch.js'
-import { reap, stray } from '../sessions/sessions.js'
 import type { Advancer } from './advancer.js'
+import { nextExpiry, reap, stray } from '../sessions/sessions.js'
 import type { Dispatch } from './dispatch.js'
 import type { Chore } from './loop.js'
-import type { Promoter } from './promoter.js'
+import type { Promoter, Step } from './promoter.js'
 import type { Settle } from './settle.js'
 
 /** A run some link of this broker holds, as far as chores need to know it. */
@@ -39,6 +39,7 @@ export interface ChoreContext {
   promoter: Promoter
   unblocker: Promoter
   advancer: Advancer
+  reaper: Promoter
   settle: Settle
   holdings: Holdings
 }
@@ -52,7 +53,6 @@ export function chores(context: ChoreContext): Chore[] {
   const suspects = new Set<string>()
   return [
     { name: 'look', everyMs: config.lookMs, runOnce: () => look(context) },
-    { name: 'reap', everyMs: config.reapMs, runOnce: () => reapExpired(context) },
     { name: 'strays', everyMs: config.lookMs, runOnce: () => releaseLongStray(context, suspects) },
     { name: 'watch', everyMs: config.lookMs, runOnce: () => watch(context) },
     { name: 'extend', everyMs: config.leaseMs / 4, runOnce: () => extend(context) },
@@ -60,20 +60,34 @@ export function chores(context: ChoreContext): Chore[] {
 }
 
 /** Covers a lost notification: looks at everything once, and makes sure that the listener still hears. */
-async function look({ dispatch, promoter, unblocker, advancer, listen }: ChoreContext): Promise<void> {
+async function look({ dispatch, promoter, unblocker, advancer, reaper, listen }: ChoreContext): Promise<void> {
   dispatch.wakeAll()
   await promoter.runOnce()
   await unblocker.runOnce()
   await advancer.runOnce()
+  await reaper.runOnce()
   await listen.check()
 }
 
 /**
- * Ends expired sessions. Amnesty: an expiry counts only if the worker could have renewed in time, so a broker reaps only
- * after it has itself reached the database without a break for as long as a worker may take to come back.
+ * Ends expired sessions, and says when the next may expire. Amnesty: an expiry counts only if the worker could have renewed in
+ * time, so a broker reaps only after it has itself reached the database without a break for as long as a worker may take to come back.
  */
-export async function reapExpired({ pool, config, events }: Pick<ChoreContext, 'pool' | 'config' | 'events'>): Promise<void> {
-  if (pool.healthyMs < config.reconnectMs) return
+export async function reapExpired(context: Pick<ChoreContext, 'pool' | 'config' | 'events'>): Promise<Awaited<ReturnType<Step>>> {
+  const { pool, config } = context
+  // Of a database that is away nothing is known, and others will notice when it is back.
+  let nextMs = pool.healthyMs > 0 ? await nextExpiry(pool) : 0
+  if (isOver(nextMs) && pool.healthyMs >= config.reconnectMs) {
+    await endExpired(context)
+    nextMs = await nextExpiry(pool)
+  }
+  // What is still there another broker is ending, or it falls under the amnesty: no reason to ask without a pause.
+  return { queues: [], more: false, nextMs: isOver(nextMs) ? config.reapMs : nextMs }
+}
+
+const isOver = (nextMs: number | null) => nextMs !== null && nextMs <= 0
+
+async function endExpired({ pool, events }: Pick<ChoreContext, 'pool' | 'events'>): Promise<void> {
   const rows = await reap(pool)
   for (const { workerId, run, status, queue, task, attempt } of rows) {
     if (run === null || status === null || queue === null) continue

@@ -183,3 +183,19 @@ t.test('what a session holds and nobody knows of is found, by its lease', async 
   t.strictSame(await stray(given.db, [], []), [])
   t.strictSame(await placesOf(given.others, unknown.run), ['leased'])
 })
+
+t.test('reaping says when to come again: at the next expiry, or after a pause when one had to be left', async (t) => {
+  const given = await givenDatabase(t)
+  const reapWhenHealthyFor = (healthyMs: number) =>
+    reapExpired({ config: loadConfig({ reconnectMs: 15_000, reapMs: 1_234 }, {}), events: new Events(), pool: { healthyMs, query: given.db.query.bind(given.db) } as unknown as typeof given.db })
+  t.equal((await reapWhenHealthyFor(20_000)).nextMs, null, 'nobody is there')
+  await givenSession(given.db, 'long', 60_000)
+  await givenSession(given.db, 'short', 30_000)
+  const { nextMs } = await reapWhenHealthyFor(20_000)
+  t.ok(nextMs !== null && nextMs > 20_000 && nextMs <= 30_000, `${nextMs} ms`)
+  await expire(given, 'short')
+  t.equal((await reapWhenHealthyFor(1_000)).nextMs, 1_234, 'amnesty')
+  t.equal((await reapWhenHealthyFor(0)).nextMs, 1_234, 'the database is away')
+  const left = await reapWhenHealthyFor(20_000)
+  t.ok(left.nextMs !== null && left.nextMs > 50_000, 'the expired one is gone')
+})

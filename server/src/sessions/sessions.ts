@@ -96,6 +96,14 @@ export function reap(db: Db): Promise<Reaped[]> {
   return db.query(reapSql, [])
 }
 
+const nextExpirySql = statement<[], { nextMs: number | null }>(import.meta.url, 'next-expiry.sql')
+
+/** Milliseconds until there is something to reap (0 or less: there is); null when there is no session. */
+export async function nextExpiry(db: Db): Promise<number | null> {
+  const [row] = await db.query(nextExpirySql, [])
+  return row?.nextMs ?? null
+}
+
 function digest(key: string): Buffer {
   return createHash('sha256').update(key).digest()
 }
