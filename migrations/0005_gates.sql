@@ -122,11 +122,10 @@ BEGIN
 END $$;
 
 -- The tokens a bucket has now: infinity without a limit.
-CREATE FUNCTION reproq_tokens(bucket rate_limits) RETURNS float8 LANGUAGE sql VOLATILE AS $$
-  SELECT CASE WHEN bucket.tokens_per_second > 0 AND bucket.burst_size > 0
+CREATE FUNCTION reproq_tokens(bucket rate_limits) RETURNS float8 LANGUAGE sql VOLATILE
+  RETURN CASE WHEN bucket.tokens_per_second > 0 AND bucket.burst_size > 0
               THEN least(bucket.burst_size, bucket.current_tokens + greatest(0, extract(epoch FROM clock_timestamp() - bucket.last_refilled_at)) * bucket.tokens_per_second)::float8
-              ELSE 'infinity' END
-$$;
+              ELSE 'infinity' END;
 
 -- Blocked → ready, under the gate: for each key that was freed as many as it has room for, for each bucket that is due as many as it
 -- has tokens, best first. Of each queue so many: the head of a queue that is paused, or that nobody works on, must not keep
@@ -189,9 +188,8 @@ BEGIN
   RETURN woken;
 END $$;
 
-CREATE FUNCTION reproq_next_refill_ms() RETURNS float8 LANGUAGE sql VOLATILE AS $$
-  SELECT (extract(epoch FROM due_at - clock_timestamp()) * 1000)::float8 FROM reproq_refills ORDER BY due_at LIMIT 1
-$$;
+CREATE FUNCTION reproq_next_refill_ms() RETURNS float8 LANGUAGE sql VOLATILE
+  RETURN (SELECT (extract(epoch FROM due_at - clock_timestamp()) * 1000)::float8 FROM reproq_refills ORDER BY due_at LIMIT 1);
 
 -- Lets through what has room, if anything may have. Returns the queues that have got something, whether there may be more, and ms
 -- until a bucket that runs wait for has its next token (null: none does).
@@ -207,18 +205,18 @@ BEGIN
 END $$;
 
 -- The bucket of Reproq's that applies to a task in a queue: the first that exists, also when it is switched off.
-CREATE FUNCTION reproq_bucket_of(task_path text, queue_name text) RETURNS text LANGUAGE sql STABLE AS $$
-  SELECT key FROM rate_limits WHERE key IN ('task:' || task_path, 'queue:' || queue_name, 'global')
-   ORDER BY CASE WHEN starts_with(key, 'task:') THEN 1 WHEN starts_with(key, 'queue:') THEN 2 ELSE 3 END LIMIT 1
-$$;
+CREATE FUNCTION reproq_bucket_of(task_path text, queue_name text) RETURNS text LANGUAGE sql STABLE
+  RETURN (SELECT key FROM rate_limits WHERE key IN ('task:' || task_path, 'queue:' || queue_name, 'global')
+           ORDER BY CASE WHEN starts_with(key, 'task:') THEN 1 WHEN starts_with(key, 'queue:') THEN 2 ELSE 3 END LIMIT 1);
 
 -- READY → RUNNING under the gate, one by one in claim order over all queues, past those that must wait: what lease.sql does, where
 -- it must not. Parameters as there, and `most`: entries looked at beyond the free slots. A function, because each of its
 -- statements has a snapshot of its own: one statement that takes the lock and counts would count what it saw before it waited.
 -- Every row returned says: gated (it met what only this function may lease), more (there may be more: call again), freed (keys
--- have got room in passing), nextMs (until a rate has its next token), woken (queues that have got ready runs).
+-- have got room in passing), nextMs (until a rate has its next token), woken (queues that have got ready runs), expired
+-- (runs that came too late and are over: run, queue, task).
 CREATE FUNCTION reproq_lease_gated(queues text[], places integer[], sessions bigint[], workers text[], leases uuid[], lease_ms float8, most integer)
-RETURNS TABLE (gated boolean, more boolean, freed boolean, "nextMs" float8, woken text[], slot integer, run text, lease text, task text,
+RETURNS TABLE (gated boolean, more boolean, freed boolean, "nextMs" float8, woken text[], expired jsonb, slot integer, run text, lease text, task text,
                queue text, attempt integer, "maxAttempts" integer, "timeoutMs" float8, spec text, "cancelRequested" boolean)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -234,8 +232,7 @@ DECLARE
   seen integer;
   seen_all integer := 0;
   done tid[] := '{}';             -- entries that leave reproq_ready
-  let_in bigint[] := '{}';
-  expired bigint[] := '{}';
+  let_in bigint[] := '{}'; too_late bigint[] := '{}';
   blocked_ids bigint[] := '{}'; blocked_keys text[] := '{}'; blocked_rooms integer[] := '{}'; blocked_queues text[] := '{}'; blocked_claims bigint[] := '{}';
   passed text[] := '{}';          -- keys that a blocked run leaves to others
   counted text[] := '{}'; counts integer[] := '{}';   -- of keys with room for many, not to be counted again for each
@@ -278,14 +275,13 @@ BEGIN
         FROM task_runs t WHERE t.result_id = entry.result_id AND t.status = 'READY' FOR UPDATE SKIP LOCKED;
       IF NOT FOUND THEN
         -- Somebody is changing it, and the end of that is told; or it is not ready any more, and its entry was left behind.
-        IF NOT EXISTS (SELECT FROM task_runs t WHERE t.result_id = entry.result_id AND t.status = 'READY') THEN
-          done := done || entry.place;
-        END IF;
+        CONTINUE WHEN EXISTS (SELECT FROM task_runs t WHERE t.result_id = entry.result_id AND t.status = 'READY');
+        done := done || entry.place;
         CONTINUE;
       END IF;
       IF it.expires_at <= clock_timestamp() THEN
         done := done || entry.place;
-        expired := expired || entry.result_id;
+        too_late := too_late || entry.result_id;
         CONTINUE;
       END IF;
 
@@ -367,10 +363,13 @@ BEGIN
     FROM unnest(buckets, tokens, charges) AS b (name, tokens, charge) WHERE l.key = b.name AND b.charge > 0 AND b.tokens < 'infinity';
   INSERT INTO reproq_freed (key)
     SELECT DISTINCT p.key FROM unnest(passed) AS p (key) WHERE EXISTS (SELECT FROM reproq_blocked b WHERE b.key = p.key);
-  UPDATE task_runs t
-     SET status = 'CANCELLED', finished_at = now(), updated_at = now(), last_error = 'expired: Not started before it expired',
-         errors_json = t.errors_json || jsonb_build_object('kind', 'expired', 'message', 'Not started before it expired', 'at', now())
-   WHERE t.result_id = ANY (expired);
+  WITH ended AS (
+    UPDATE task_runs t
+       SET status = 'CANCELLED', finished_at = now(), updated_at = now(), last_error = 'expired: Not started before it expired',
+           errors_json = t.errors_json || jsonb_build_object('kind', 'expired', 'message', 'Not started before it expired', 'at', now())
+     WHERE t.result_id = ANY (too_late) RETURNING t.result_id, t.queue_name, t.task_path
+  )
+  SELECT coalesce(jsonb_agg(jsonb_build_object('run', result_id::text, 'queue', queue_name, 'task', task_path)), '[]') INTO expired FROM ended;
   freed := EXISTS (SELECT FROM reproq_freed);
   "nextMs" := reproq_next_refill_ms();
 
@@ -387,7 +386,7 @@ BEGIN
       INSERT INTO reproq_leases (result_id, session_id) SELECT result_id, sessions[places[slot]] FROM leased
       ON CONFLICT (result_id) DO UPDATE SET session_id = excluded.session_id
     )
-    SELECT gated, more, freed, "nextMs", woken, l.slot::integer - 1, l.result_id::text, l.reproq_lease_id::text, l.task_path, l.queue_name, l.attempts,
+    SELECT gated, more, freed, "nextMs", woken, expired, l.slot::integer - 1, l.result_id::text, l.reproq_lease_id::text, l.task_path, l.queue_name, l.attempts,
            l.max_attempts, l.timeout_seconds * 1000.0::float8, l.spec_json::text, l.cancel_requested
       FROM (VALUES (1)) AS always LEFT JOIN leased l ON true ORDER BY l.slot;
 END $$;

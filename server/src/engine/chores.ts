@@ -3,6 +3,7 @@ import type { Config } from '../config.js'
 import type { Listen } from '../db/listen.js'
 import type { Pool } from '../db/pool.js'
 import type { Events } from '../events.js'
+import { forgetIdleTenants } from '../runs/fair.js'
 import { extendLeases, overdue } from '../runs/watch.js'
 import type { Advancer } from './advancer.js'
 import { nextExpiry, reap, stray } from '../sessions/sessions.js'
@@ -55,6 +56,7 @@ export function chores(context: ChoreContext): Chore[] {
     { name: 'look', everyMs: config.lookMs, runOnce: () => look(context) },
     { name: 'strays', everyMs: config.lookMs, runOnce: () => releaseLongStray(context, suspects) },
     { name: 'watch', everyMs: config.lookMs, runOnce: () => watch(context) },
+    { name: 'tenants', everyMs: 6 * config.lookMs, runOnce: () => forgetIdleTenants(context.pool) },
     { name: 'extend', everyMs: config.leaseMs / 4, runOnce: () => extend(context) },
   ]
 }

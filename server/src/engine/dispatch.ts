@@ -217,10 +217,13 @@ export class Dispatch {
   }
 
   async #leaseGated(queues: string[], slots: Place[]) {
-    const { gated, more, freed, nextMs, woken, runs } = await leaseGated(this.#db, queues, slots, this.#options.leaseMs, undefined, this.#options.parentsBytes)
+    const { gated, more, freed, nextMs, woken, expired, runs } = await leaseGated(this.#db, queues, slots, this.#options.leaseMs, undefined, this.#options.parentsBytes)
     if (!gated) for (const queue of queues) this.#gated.delete(queue)
     if (freed) this.#options.onFreed?.()
     if (nextMs !== null) this.#options.onRefill?.(nextMs)
+    for (const { run, queue, task } of expired) {
+      this.#events.emit('run.settled', { runId: run, queue, task, status: 'CANCELLED', attempt: 0, workerId: undefined, cause: 'expired', delayMs: 0, wallMs: undefined })
+    }
     for (const queue of woken) if (!queues.includes(queue)) this.wake(queue)
     return { runs, more }
   }

@@ -56,16 +56,18 @@ interface Passage {
   nextMs: number | null
   /** Queues that have got ready runs. */
   woken: string[]
+  /** Runs that came too late, and are over. */
+  expired: { run: string; queue: string; task: string }[]
 }
-const leaseGatedSql = statement<[...Params, number], (Leased | { run: null }) & Passage>(import.meta.url, 'lease-gated.sql')
+const leaseGatedSql = statement<[...Params, number], (Leased | { run: null }) & Omit<Passage, 'expired'> & { expired: string }>(import.meta.url, 'lease-gated.sql')
 /** Blocked entries are looked at once each, but nobody else leases meanwhile: what is left is for the next turn. */
 const MOST_LOOKED_AT = 1_000
 
 /** READY → RUNNING for runs with keys, limits or an expiry, and all that stand in line with them. One at a time in all brokers. */
 export async function leaseGated(db: Db, queues: string[], slots: Slot[], leaseMs: number, most = MOST_LOOKED_AT, parentsBytes?: number): Promise<Passage & { runs: Leased[] }> {
   const rows = await db.query(leaseGatedSql, [...paramsOf(queues, slots, leaseMs, parentsBytes), most])
-  const { gated = false, more = false, freed = false, nextMs = null, woken = [] } = rows[0] ?? {}
-  return { gated, more, freed, nextMs, woken, runs: leasedOf(rows) }
+  const { gated = false, more = false, freed = false, nextMs = null, woken = [], expired = '[]' } = rows[0] ?? {}
+  return { gated, more, freed, nextMs, woken, expired: JSON.parse(expired) as Passage['expired'], runs: leasedOf(rows) }
 }
 
 function paramsOf(queues: string[], slots: Slot[], leaseMs: number, parentsBytes: number = settings.parentsBytes.default): Params {

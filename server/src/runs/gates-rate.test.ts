@@ -1,0 +1,177 @@
+import t from 'tap'
+import { givenDatabase, givenForeignRun, givenRuns, givenSession, misplaced, placesOf, type Given } from '../../../test/helpers/given.js'
+import { until } from '../../../test/helpers/wait.js'
+import { Pool } from '../db/pool.js'
+import { enqueue } from './enqueue.js'
+import { newRunOf } from '../../../test/helpers/given.js'
+import { lease, leaseGated, type Leased } from './lease.js'
+import { succeed } from './succeed.js'
+import { unblock } from './unblock.js'
+
+const QUEUES = ['default', 'mail']
+const SLOW = 0.0001
+
+/** A bucket, full. */
+async function limit({ others }: Given, key: string, perSecond: number, burst: number): Promise<void> {
+  await others.query(
+    `INSERT INTO rate_limits (key, tokens_per_second, burst_size, current_tokens) VALUES ($1, $2, $3::int, $3::int)
+     ON CONFLICT (key) DO UPDATE SET tokens_per_second = excluded.tokens_per_second, burst_size = excluded.burst_size, current_tokens = excluded.current_tokens, last_refilled_at = now()`,
+    [key, perSecond, burst],
+  )
+}
+
+const make = ({ others }: Given, task: string, columns: Record<string, unknown> = {}) => givenForeignRun(others, { task_path: task, ...columns })
+const ids = (runs: Leased[]) => runs.map(({ run }) => run)
+
+async function leasing(given: Given, most = 20) {
+  const session = await givenSession(given.db)
+  return async () => (await leaseGated(given.db, QUEUES, Array.from({ length: most }, () => session), 60_000)).runs
+}
+
+t.test('one bucket applies to a run: of its task, else of its queue, else the global one; switched off, it lets everything pass', async (t) => {
+  const rows: [name: string, limits: [string, number, number][], leased: number][] = [
+    ['global', [['global', SLOW, 2]], 2],
+    ['a queue’s hides the global one', [['global', SLOW, 1], ['queue:mail', SLOW, 3]], 3],
+    ['a task’s hides both', [['global', SLOW, 1], ['queue:mail', SLOW, 1], ['task:app.send', SLOW, 4]], 4],
+    ['a task’s that is off hides both too', [['global', SLOW, 1], ['queue:mail', SLOW, 1], ['task:app.send', 0, 1]], 6],
+    ['another queue’s and task’s do not', [['queue:default', SLOW, 1], ['task:app', SLOW, 1]], 6],
+    ['without tokens to come it is off', [['queue:mail', 0, 5]], 6],
+  ]
+  for (const [name, limits, leased] of rows) {
+    const given = await givenDatabase(t)
+    for (const [key, perSecond, burst] of limits) await limit(given, key, perSecond, burst)
+    for (let count = 0; count < 6; count++) await make(given, 'app.send', { queue_name: 'mail' })
+    const lease = await leasing(given)
+    t.equal((await lease()).length, leased, name)
+    t.strictSame(await misplaced(given.others), [])
+  }
+})
+
+t.test('an empty bucket stops only its own: others pass, and none of the stopped is looked at twice', async (t) => {
+  const given = await givenDatabase(t)
+  await limit(given, 'task:app.slow', SLOW, 1)
+  const slow = [await make(given, 'app.slow'), await make(given, 'app.slow'), await make(given, 'app.slow')]
+  const other = await make(given, 'app.other')
+  const next = await leasing(given)
+  t.strictSame(ids(await next()), [slow[0], other])
+  t.strictSame(await placesOf(given.others, slow[1] as string), ['blocked'])
+  const turn = await leaseGated(given.db, QUEUES, [await givenSession(given.db)], 60_000)
+  t.match(turn, { runs: [], gated: true, more: false })
+  t.ok((turn.nextMs as number) > 9_000_000, 'the next token comes in 10,000 s')
+})
+
+t.test('a rate key is charged besides the bucket of task, queue or everything', async (t) => {
+  const given = await givenDatabase(t)
+  await limit(given, 'key:acme', SLOW, 2)
+  await limit(given, 'queue:default', SLOW, 3)
+  const acme = [await make(given, 'a', { reproq_rate_key: 'acme' }), await make(given, 'a', { reproq_rate_key: 'acme' }), await make(given, 'a', { reproq_rate_key: 'acme' })]
+  const free = [await make(given, 'a', { reproq_rate_key: 'nobody limits this' }), await make(given, 'a')]
+  const next = await leasing(given)
+  t.strictSame(ids(await next()), [acme[0], acme[1], free[0]])
+  t.match((await given.others.query('SELECT key FROM reproq_blocked ORDER BY result_id')).rows, [{ key: 'rate:key:acme' }, { key: 'rate:queue:default' }])
+})
+
+t.test('what waits for a rate comes back when there is a token again, in order', async (t) => {
+  const given = await givenDatabase(t)
+  await limit(given, 'global', 20, 1)
+  const runs = []
+  for (let count = 0; count < 4; count++) runs.push(await make(given, 'a'))
+  const next = await leasing(given)
+  const seen = ids(await next())
+  while (seen.length < 4) {
+    const { nextMs } = await unblock(given.db)
+    t.ok(nextMs !== null && nextMs <= 50, `the next token in ${nextMs} ms`)
+    seen.push(...ids(await next()))
+  }
+  t.strictSame(seen, runs)
+})
+
+t.test('a limit that is changed, made or taken away holds at once for those that wait', async (t) => {
+  const ways: Record<string, string> = {
+    raised: `UPDATE rate_limits SET burst_size = 5, current_tokens = 5 WHERE key = 'queue:mail'`,
+    'switched off': `UPDATE rate_limits SET tokens_per_second = 0 WHERE key = 'queue:mail'`,
+    deleted: `DELETE FROM rate_limits WHERE key = 'queue:mail'`,
+    'overruled by one for the task': `INSERT INTO rate_limits VALUES ('task:app.send', 1, 5, 5)`,
+  }
+  for (const [name, sql] of Object.entries(ways)) {
+    const given = await givenDatabase(t)
+    await limit(given, 'queue:mail', SLOW, 1)
+    for (let count = 0; count < 3; count++) await make(given, 'app.send', { queue_name: 'mail' })
+    const next = await leasing(given)
+    await next()
+    t.equal((await next()).length, 0)
+    await given.others.query(sql)
+    await until(`${name}: both that waited`, async () => {
+      await unblock(given.db)
+      return (await next()).length > 0
+    })
+    t.strictSame((await given.others.query(`SELECT result_id FROM task_runs WHERE status = 'READY'`)).rows, [], name)
+    t.strictSame(await misplaced(given.others), [])
+  }
+})
+
+t.test('while a limit may apply nothing is born leased, and the fast lease takes nothing; a limit elsewhere does not matter to it', async (t) => {
+  const given = await givenDatabase(t)
+  const session = await givenSession(given.db)
+  await limit(given, 'queue:mail', SLOW, 1)
+  const offer = { sessionId: session.sessionId, workerId: session.workerId, lease: '00000000-0000-4000-8000-000000000001' }
+  const [placed] = await enqueue(given.db, [newRunOf({ queue: 'mail' })], [offer], 60_000)
+  t.match(placed, { leased: false })
+  t.match(await lease(given.db, ['mail'], [session], 60_000), { gated: true, runs: [] })
+  await givenRuns(given.db, {})
+  t.match(await lease(given.db, ['default'], [session], 60_000), { gated: false, runs: { length: 1 } })
+  await limit(given, 'queue:mail', 0, 1)
+  t.match(await enqueue(given.db, [newRunOf({ queue: 'mail' })], [offer], 60_000), [{ leased: true }])
+})
+
+t.test('never more starts than burst and rate allow, in any stretch of time, from several brokers at once', async (t) => {
+  const given = await givenDatabase(t)
+  const { others, url } = given
+  const buckets: Record<string, { perSecond: number; burst: number }> = { 'task:app.a': { perSecond: 40, burst: 5 }, 'queue:mail': { perSecond: 100, burst: 20 }, 'key:acme': { perSecond: 25, burst: 3 } }
+  for (const [key, { perSecond, burst }] of Object.entries(buckets)) await limit(given, key, perSecond, burst)
+  const kinds = [{ task_path: 'app.a', queue_name: 'mail' }, { task_path: 'app.b', queue_name: 'mail' }, { task_path: 'app.c', queue_name: 'default', reproq_rate_key: 'acme' }]
+  const bucketOf: Record<string, string> = { 'app.a': 'task:app.a', 'app.b': 'queue:mail', 'app.c': 'key:acme' }
+  await others.query(
+    `INSERT INTO task_runs (task_path, queue_name, reproq_rate_key, spec_json, spec_hash)
+     SELECT k.task_path, k.queue_name, k.reproq_rate_key, '{}', 'x' FROM jsonb_to_recordset($1) AS k (task_path text, queue_name text, reproq_rate_key text), generate_series(1, 200)`,
+    [JSON.stringify(kinds)],
+  )
+  // A start lies between the moment its statement was sent and the moment it was answered.
+  const starts: { bucket: string; from: number; to: number }[] = []
+  const end = performance.now() + 3_000
+  await Promise.all(
+    Array.from({ length: 6 }, async (_, at) => {
+      const db = new Pool(url, 1)
+      t.teardown(() => db.close())
+      const session = await givenSession(db, `w${at}`)
+      while (performance.now() < end) {
+        const from = performance.now()
+        const { runs } = await leaseGated(db, QUEUES, Array.from({ length: 10 }, () => session), 60_000)
+        const to = performance.now()
+        for (const { task } of runs) starts.push({ bucket: bucketOf[task] as string, from, to })
+        if (runs.length > 0) await succeed(db, runs.map((run) => ({ ...run, output: '1' })))
+      }
+    }),
+  )
+  let checks = 0
+  for (const [key, { perSecond, burst }] of Object.entries(buckets)) {
+    const byStart = starts.filter(({ bucket }) => bucket === key).toSorted((a, b) => a.to - b.to)
+    const tooMany: string[] = []
+    for (let first = 0; first < byStart.length; first++) {
+      let earliest = Number.POSITIVE_INFINITY
+      for (let last = first; last < byStart.length; last++) {
+        earliest = Math.min(earliest, (byStart[last] as { from: number }).from)
+        const stretchMs = (byStart[last] as { to: number }).to - earliest
+        checks++
+        if (last - first + 1 > burst + (perSecond * stretchMs) / 1_000 + 0.01) tooMany.push(`${last - first + 1} in ${stretchMs} ms`)
+      }
+    }
+    t.strictSame(tooMany, [], key)
+    t.ok(byStart.length > burst + perSecond * 1.5, `${key} was used: ${byStart.length} starts`)
+  }
+  t.comment(`${starts.length} starts, ${checks} stretches of time checked`)
+  t.ok(checks > 2_000)
+  // A cancel of everything: nothing is left behind.
+  await others.query(`UPDATE task_runs SET status = 'CANCELLED' WHERE status = 'READY'`)
+  t.strictSame(await misplaced(others), [])
+})
