@@ -3,7 +3,7 @@ import { givenDatabase, givenForeignRun, givenRuns, givenSession, misplaced, pla
 import { until } from '../../../test/helpers/wait.js'
 import type { Db } from '../db/pool.js'
 import { Events } from '../events.js'
-import type { Leased } from '../runs/lease.js'
+import { leaseGated, type Leased } from '../runs/lease.js'
 import { release } from '../runs/release.js'
 import { Dispatch, type FreeLane, type Taker } from './dispatch.js'
 
@@ -34,6 +34,7 @@ class TestTaker implements Taker {
 /** Counts the statements, and lets a test stand between a statement and its answer. */
 class WatchedDb implements Db {
   queries = 0
+  readonly asked: string[] = []
   running = 0
   before: () => Promise<void> = async () => {}
   after: () => Promise<void> = async () => {}
@@ -45,6 +46,7 @@ class WatchedDb implements Db {
 
   query: Db['query'] = async (statement, params) => {
     this.queries++
+    this.asked.push(statement.name)
     this.running++
     try {
       await this.before()
@@ -60,12 +62,14 @@ class WatchedDb implements Db {
 function dispatchOn(t: Test, { db }: Given, options: { batch?: number } = {}) {
   const watched = new WatchedDb(db)
   const errors: unknown[] = []
+  const unserved: string[] = []
   const undelivered: Leased[] = []
   const dispatch = new Dispatch(watched, new Events(), {
     leaseMs: 60_000,
     againMs: 20,
     ...options,
     onError: (error) => errors.push(error),
+    onUnserved: (queue) => unserved.push(queue),
     onUndelivered: (runs) => {
       undelivered.push(...runs)
       void release(watched, runs.map((run) => ({ ...run, delayMs: 0 }))).then(() => runs.forEach(({ queue }) => dispatch.wake(queue)))
@@ -76,7 +80,7 @@ function dispatchOn(t: Test, { db }: Given, options: { batch?: number } = {}) {
     await until('nothing is on its way', () => watched.running === 0)
     await turns()
   })
-  return { dispatch, watched, errors, undelivered }
+  return { dispatch, watched, errors, unserved, undelivered }
 }
 
 /** Resolves when a turn that was asked for just now would have begun its statement. */
@@ -190,6 +194,38 @@ t.test('a lane that always has room and runs keeps no other lane waiting', async
   await until('everything', () => taker.got.length === 31)
   const place = taker.got.findIndex(({ queue }) => queue === 'quiet')
   t.ok(place <= 2, `the quiet lane had its run as number ${place + 1}`)
+})
+
+t.test('where runs must be asked for one by one the slower statement leases, until it meets none', async (t) => {
+  const given = await givenDatabase(t)
+  const locked = await givenForeignRun(given.others, { lock_key: 'a' })
+  const [plain] = await givenRuns(given.db, {})
+  const { dispatch, watched } = dispatchOn(t, given)
+  const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 10 })
+  dispatch.register(taker)
+  await until('both', () => taker.got.length === 2)
+  t.strictSame(taker.got.map(({ run }) => run), [locked, plain], 'in claim order')
+  for (let count = 3; count <= 5; count++) {
+    await givenRuns(given.db, {})
+    dispatch.wake('default')
+    await until('the next', () => taker.got.length === count)
+  }
+  t.strictSame(watched.asked, ['reproq_lease', 'reproq_lease-gated', 'reproq_lease-gated', 'reproq_lease', 'reproq_lease'])
+})
+
+t.test('the slower statement goes on past runs that must wait, and tells of queues that got runs in passing', async (t) => {
+  const given = await givenDatabase(t)
+  const { dispatch, unserved } = dispatchOn(t, given)
+  await given.others.query(`INSERT INTO task_runs (spec_json, spec_hash, task_path, lock_key) SELECT '{}', 'x', 't', 'a' FROM generate_series(1, 3000)`)
+  const elsewhere = await givenForeignRun(given.others, { queue_name: 'elsewhere', lock_key: 'b' })
+  const holder = await givenForeignRun(given.others, { status: 'RUNNING', lock_key: 'b' })
+  await leaseGated(given.db, ['elsewhere'], [await givenSession(given.db, 'other')], 60_000)
+  t.strictSame(await placesOf(given.others, elsewhere), ['blocked'])
+  await given.others.query(`UPDATE task_runs SET status = 'SUCCESSFUL' WHERE result_id = $1`, [holder])
+  const [plain] = await givenRuns(given.db, {})
+  dispatch.register(new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 2 }))
+  await until('the one behind them all', async () => (await placesOf(given.others, plain as string)).join() === 'leased')
+  t.ok(unserved.includes('elsewhere'))
 })
 
 t.test('leases whose taker has gone go back uncounted, and to somebody else', async (t) => {
