@@ -3,6 +3,7 @@ import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import '../server/src/broker.js'
+import '../server/src/schedules/pg-cron.js'
 import { loadConfig, settings, type Overrides } from '../server/src/config.js'
 import { statements } from '../server/src/db/statement.js'
 import { BrokerError, errorCodes } from '../server/src/errors.js'
@@ -59,8 +60,8 @@ t.test('imports between the parts point one way', async (t) => {
   t.strictSame(wrong.filter(({ from }) => !from.startsWith('server/src/cli/')), [])
 })
 
-t.test('imports inside the server point to the left: config errors events ← db ← runs sessions ← workflows ← engine ← link ← http ← broker ← cli', async (t) => {
-  const layers = [['config', 'errors', 'events'], ['db'], ['runs', 'sessions'], ['workflows'], ['engine'], ['link'], ['http'], ['broker'], ['cli']]
+t.test('imports inside the server point to the left: config errors events ← db ← runs sessions schedules ← workflows ← engine ← link ← http ← broker ← cli', async (t) => {
+  const layers = [['config', 'errors', 'events'], ['db'], ['runs', 'sessions', 'schedules'], ['workflows'], ['engine'], ['link'], ['http'], ['broker'], ['cli']]
   const name = (file: string) => /^server\/src\/([^/.]+)/.exec(file)?.[1] ?? ''
   const layer = (file: string) => layers.findIndex((names) => names.includes(name(file)))
   const inside = imports.filter(({ from, to }) => from.startsWith('server/src/') && to.startsWith('server/src/') && name(from) !== name(to))

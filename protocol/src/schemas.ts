@@ -1,6 +1,7 @@
 import type { TSchema } from 'typebox'
 import { brokerFrames, workerFrames } from './frames.js'
 import * as rest from './rest.js'
+import * as schedules from './schedules.js'
 
 /** The contract for other languages: JSON Schema documents by file name, as text. They are committed in `protocol/schemas`. */
 export function schemaFiles(): Record<string, string> {
@@ -31,6 +32,6 @@ function document(name: string, title: string, definitions: Definitions, root: o
 
 /** Bodies have a title; parts of them and plain constants have none. */
 function restSchemas(): Definitions {
-  const named = Object.entries(rest).filter(([name, value]) => typeof value === 'object' && 'title' in value && value.title === name)
+  const named = Object.entries({ ...rest, ...schedules }).filter(([name, value]) => typeof value === 'object' && 'title' in value && value.title === name)
   return Object.fromEntries(named) as Definitions
 }

@@ -9,7 +9,7 @@ const SILENCE_MS = 60_000
 
 /** One request to the broker, and how long it may take altogether. */
 export interface Question {
-  method: 'GET' | 'POST'
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   /** Path and query below the base URL: `/v1/runs`. */
   path: string
   body?: string

@@ -5,6 +5,7 @@ import { enqueueRequest, payloadText, type EnqueueOptions } from './enqueue-requ
 import { InvalidOption, PartlyEnqueued } from './errors.js'
 import { insertRun, type SqlClient } from './pg.js'
 import { RunHandle, type WaitOptions } from './run-handle.js'
+import { Schedules } from './schedules.js'
 import type { CallArguments, InputOf, OutputOf, TaskReference } from './task-reference.js'
 import type { OpenTransport } from './transport.js'
 
@@ -46,6 +47,8 @@ export interface RunFilter {
 export class Client {
   readonly #http: BrokerHttp
   readonly #requestTimeoutMs: number
+  /** Runs by the clock. */
+  readonly schedules: Schedules
 
   /** Throws InvalidOption for a URL that is none, and InvalidDuration. */
   constructor(options: ReproqOptions, openTransport: OpenTransport) {
@@ -54,6 +57,7 @@ export class Client {
     const hint = given === undefined ? 'REPROQ_URL is not set, so the default was tried: start a broker here, or set REPROQ_URL' : 'check that the broker runs there, and that REPROQ_URL or the url option is right'
     this.#http = new BrokerHttp(url, options.token ?? environment('REPROQ_TOKEN'), hint, openTransport(url.origin))
     this.#requestTimeoutMs = durationMs(options.requestTimeout ?? 30_000)
+    this.schedules = new Schedules(this.#http, this.#requestTimeoutMs)
   }
 
   /**

@@ -3,6 +3,8 @@ import { openFetch } from './transport-fetch.js'
 
 /** Everything but Node's own transport: what browsers, edge runtimes and bundlers for them are given. */
 export { defineTask, isTask, type Task, type TaskContext, type TaskDefinition, type TaskLog } from './define-task.js'
+export { defineSchedule, isSchedule, type ScheduleDefinition, type ScheduledTask } from './define-schedule.js'
+export type { Schedules } from './schedules.js'
 export { remoteTask, type RemoteTaskOptions } from './remote-task.js'
 export type { Call, InputOf, OutputOf, TaskReference } from './task-reference.js'
 export type { AsJson } from './as-json.js'
@@ -16,6 +18,7 @@ export type { EnqueueOptions } from './enqueue-request.js'
 export type { RunHandle, Settled, WaitOptions } from './run-handle.js'
 export type { RunEvent } from './run-events.js'
 export type { SqlClient } from './pg.js'
+export type { Schedule, ScheduleList, ScheduleSummary, SyncedSchedules } from '../../protocol/src/schedules.js'
 export type { CancelResult, RetryPolicy, Run, RunFailure, RunList, RunSummary, Status } from '../../protocol/src/rest.js'
 
 /** The client of a broker over `fetch`. */

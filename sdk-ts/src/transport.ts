@@ -7,7 +7,7 @@ export interface Transport {
 }
 
 export interface WireRequest {
-  method: 'GET' | 'POST'
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   /** Path and query, with the leading slash. */
   path: string
   headers: Record<string, string>

@@ -12,6 +12,7 @@ import { Ingest } from './engine/ingest.js'
 import { runLoop } from './engine/loop.js'
 import { Peers } from './engine/peers.js'
 import { Promoter } from './engine/promoter.js'
+import { Scheduler } from './engine/scheduler.js'
 import { Settle } from './engine/settle.js'
 import { Waiters } from './engine/waiters.js'
 import { BrokerError } from './errors.js'
@@ -53,6 +54,7 @@ export class Broker {
   readonly #unblocker: Promoter
   readonly #advancer: Advancer
   readonly #reaper: Promoter
+  readonly #scheduler: Scheduler
   readonly #waiters: Waiters
   readonly #peers: Peers
   readonly #holdings: Holdings
@@ -94,6 +96,19 @@ export class Broker {
     this.#waiters = new Waiters(this.#pool, this.events, warn('waited-for runs could not be looked up'))
     this.#peers = new Peers((queue) => this.#notify('reproq_ready', queue), PEER_LOOKS * config.lookMs, warn('other brokers could not be told'))
     this.#context = this.#linkContext()
+    this.#scheduler = new Scheduler(this.#pool, {
+      brokerId: this.#context.brokerId,
+      leaseMs: config.schedulerLeaseMs,
+      onFired: ({ name, outcome, run, error }) => {
+        if (error !== null) log.warn({ schedule: name, error }, 'a schedule cannot be fired; it is left alone until it is changed')
+        this.events.emit('schedule.fired', { schedule: name, outcome, runId: run ?? undefined, error: error ?? undefined })
+      },
+      onError: warn('schedules could not be looked at; it will be tried again'),
+      onChange: (state) => {
+        log.info(state, state.mode === 'broker' ? `this broker ${state.leads ? 'fires schedules' : 'leaves schedules to another'}` : `schedules are fired by ${state.mode === 'off' ? 'nobody' : state.mode}: this broker stands still`)
+        this.events.emit('scheduler.changed', state)
+      },
+    })
     this.#holdings = holdingsOf(this.#context)
     this.#listen = new Listen(config.databaseUrl, this.#context.brokerId, (channel, payload) => this.#notify(channel, payload), this.#hints(), log)
     this.#followEvents()
@@ -122,6 +137,7 @@ export class Broker {
     await this.#unblocker.runOnce()
     await this.#advancer.runOnce()
     await this.#reaper.runOnce()
+    await this.#scheduler.lead()
     this.#listen.greet()
     for (const chore of this.#chores()) void runLoop(chore, this.#abort.signal, this.log)
     const url = await this.#listenOn(this.#app)
@@ -146,6 +162,7 @@ export class Broker {
     this.#unblocker.stop()
     this.#advancer.stop()
     this.#reaper.stop()
+    await this.#scheduler.stop()
     this.#settle.stop()
     await this.#close()
     await this.#listen.stop()
@@ -209,6 +226,7 @@ export class Broker {
       scheduled: () => void this.#promoter.runOnce(),
       freed: () => void this.#unblocker.runOnce(),
       workflow: () => void this.#advancer.runOnce(),
+      schedules: () => void this.#scheduler.changed(),
       cancel: (run: string) => {
         cancelWhereHeld(this.#context, run)
         // A foreign writer may flag a run that is not running: those are ours to end.
@@ -219,6 +237,7 @@ export class Broker {
         void this.#promoter.runOnce()
         void this.#unblocker.runOnce()
         void this.#advancer.runOnce()
+        void this.#scheduler.runOnce()
       },
     }
   }
@@ -247,7 +266,9 @@ export class Broker {
   }
 
   #readiness() {
-    return { database: this.#pool.healthyMs > 0, listening: this.#listen.connected, draining: this.#links.draining }
+    const { mode, leads } = this.#scheduler
+    const scheduler = mode !== 'broker' ? mode : leads ? ('leads' as const) : ('stands_by' as const)
+    return { database: this.#pool.healthyMs > 0, listening: this.#listen.connected, draining: this.#links.draining, scheduler }
   }
 
   #chores() {
@@ -304,6 +325,17 @@ export class Broker {
         })
       },
     }
-    return [...chores(context), links, tokens, strays]
+    const scheduler = {
+      name: 'scheduler',
+      everyMs: config.schedulerLeaseMs / 3,
+      runOnce: () => this.#scheduler.lead(),
+    }
+    const schedules = {
+      name: 'schedules',
+      // A notification may be lost.
+      everyMs: config.lookMs,
+      runOnce: () => this.#scheduler.runOnce(),
+    }
+    return [...chores(context), links, tokens, strays, scheduler, schedules]
   }
 }

@@ -17,6 +17,7 @@ export const settings = {
   helloMs: { env: 'REPROQ_HELLO_MS', default: 5_000, doc: 'A new connection says hello within this time.' },
   reapMs: { env: 'REPROQ_REAP_MS', default: 2_000, doc: 'Wait before an expired session that could not be ended yet is looked at again; the first look is timed to its expiry.' },
   lookMs: { env: 'REPROQ_LOOK_MS', default: 10_000, doc: 'How often to look for ready runs without having been told; covers a lost notification.' },
+  schedulerLeaseMs: { env: 'REPROQ_SCHEDULER_LEASE_MS', default: 15_000, doc: 'A broker that fires schedules and is not heard of for this long is followed by another.' },
   drainMs: { env: 'REPROQ_DRAIN_MS', default: 10_000, doc: 'On shutdown, how long results are still taken.' },
   cancelGraceMs: { env: 'REPROQ_CANCEL_GRACE_MS', default: 5_000, doc: 'From the soft stop of running code to the hard one.' },
   retryBaseMs: { env: 'REPROQ_RETRY_BASE_MS', default: 30_000, doc: 'Wait before the second attempt; doubles with each further one.' },
@@ -58,7 +59,7 @@ type NumberKey = { [Key in keyof Config]: Config[Key] extends number ? Key : nev
 const LONGEST_MS = 2_147_483_647
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 /** Zero would be a loop without a pause, or a broker that can do nothing. */
-const AT_LEAST_ONE: NumberKey[] = ['poolSize', 'readPoolSize', 'heartbeatMs', 'leaseMs', 'reapMs', 'lookMs', 'helloMs', 'payloadBytes', 'outputBytes', 'parentsBytes', 'workflowNodes', 'bodyBytes', 'frameBytes', 'maxWindow', 'maxLinks']
+const AT_LEAST_ONE: NumberKey[] = ['poolSize', 'readPoolSize', 'heartbeatMs', 'leaseMs', 'reapMs', 'lookMs', 'schedulerLeaseMs', 'helloMs', 'payloadBytes', 'outputBytes', 'parentsBytes', 'workflowNodes', 'bodyBytes', 'frameBytes', 'maxWindow', 'maxLinks']
 /** The first must not be above the second. */
 const ORDERED: [NumberKey, NumberKey, string][] = [
   ['heartbeatMs', 'leaseMs', 'a worker would lose its runs before it renews them'],

@@ -5,12 +5,15 @@
 const catalogue = {
   RUN_NOT_FOUND: { status: 404, title: 'No such run', hint: 'Run ids are the numbers that enqueue answered with; old runs may have been pruned.' },
   WORKFLOW_NOT_FOUND: { status: 404, title: 'No such workflow', hint: 'Workflow ids are the UUIDs that creating one answered with; old workflows go with their last run.' },
+  SCHEDULE_NOT_FOUND: { status: 404, title: 'No such schedule', hint: 'reproq schedules list shows the names there are.' },
   ROUTE_NOT_FOUND: { status: 404, title: 'No such route', hint: 'The routes are listed at /docs.' },
   INVALID_REQUEST: { status: 400, title: 'The request does not have the expected shape', hint: 'Compare it with the schema at /docs.' },
   INVALID_WORKFLOW: { status: 400, title: 'The runs of the workflow cannot wait for each other like that', hint: 'Each node needs a name of its own, and "after" names nodes of the same workflow, without going in a circle.' },
   INVALID_JSON: { status: 400, title: 'The body is not JSON', hint: 'Send one JSON document with content-type: application/json.' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body is not declared as JSON', hint: 'Send content-type: application/json.' },
   INVALID_PAYLOAD: { status: 422, title: 'The payload cannot be stored', hint: 'Postgres keeps JSON without \\u0000, without lone surrogates, with numbers in range and nested at most 64 deep.' },
+  INVALID_CRON: { status: 422, title: 'The schedule expression is not valid', hint: 'Five fields: minute hour day-of-month month day-of-week, such as "30 2 * * mon-fri"; or @daily, "@every 5m". Try one: reproq schedules next "<expression>"' },
+  INVALID_SCHEDULE: { status: 422, title: 'The schedule cannot be fired as it is', hint: 'Correct the row of periodic_tasks; it is tried again as soon as it changes.' },
   PAYLOAD_TOO_LARGE: { status: 413, title: 'The payload is too large', hint: 'Store large data elsewhere and pass a reference, or raise REPROQ_PAYLOAD_BYTES.' },
   BODY_TOO_LARGE: { status: 413, title: 'The request body is too large', hint: 'Enqueue fewer runs per request, or raise REPROQ_BODY_BYTES.' },
   UNAUTHORIZED: { status: 401, title: 'A valid bearer token is needed', hint: 'Send "Authorization: Bearer <token>"; make one with: reproq tokens create' },
@@ -24,6 +27,7 @@ const catalogue = {
   INTERNAL: { status: 500, title: 'The broker failed', hint: 'The broker log has the details under this request id.' },
   PUBLIC_BIND_WITHOUT_TOKENS: { status: 500, title: 'Refusing to listen to the network without tokens', hint: 'Make a token first (reproq tokens create), or bind to 127.0.0.1.' },
   PORT_TAKEN: { status: 500, title: 'The port is taken', hint: 'Choose another with --port or REPROQ_PORT.' },
+  PG_CRON_UNAVAILABLE: { status: 500, title: 'pg_cron cannot be used in this database', hint: 'Install the extension on the server, add pg_cron to shared_preload_libraries, set cron.database_name to this database, and connect as a user who may create extensions.' },
   INVALID_SETTING: { status: 500, title: 'A setting is not valid', hint: 'reproq config --explain lists settings, values and where each comes from.' },
 } as const
 

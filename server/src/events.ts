@@ -9,6 +9,10 @@ export interface EventMap {
   'run.settled': { runId: string; queue: string; task: string; status: Status; attempt: number; workerId: string | undefined; cause: string; delayMs: number; wallMs: number | undefined }
   /** Runs that held keys hold them no longer: others may have been waiting for it. */
   'keys.freed': Record<never, never>
+  /** A slot of a schedule; `error` says why it could not be fired. */
+  'schedule.fired': { schedule: string; outcome: string; runId: string | undefined; error: string | undefined }
+  /** This broker begins or ends to fire schedules, or the database has another kind of scheduler now. */
+  'scheduler.changed': { mode: string; leads: boolean }
   'result.refused': { runId: string; workerId: string; code: string }
   'session.opened': { sessionId: string; workerId: string; resumed: boolean }
   'session.lost': { sessionId: string; workerId: string }

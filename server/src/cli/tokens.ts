@@ -14,12 +14,12 @@ export function registerTokens(program: Command): void {
 
   onDatabase(tokens.command('create <name>'))
     .description('make a token and print it, once; an older token of that name ends')
-    .option('--scope <scope...>', 'enqueue, read, admin, work:queue:<name>, work:queue:<prefix>*', ['enqueue', 'read'])
+    .option('--scope <scope...>', 'enqueue, read, schedules, admin, work:queue:<name>, work:queue:<prefix>*', ['enqueue', 'read'])
     .option('--ttl <seconds>', 'seconds until it expires', seconds)
     .addHelpText('after', "\nExamples:\n  reproq tokens create web --scope enqueue read\n  reproq tokens create mailer --scope 'work:queue:mail-*'")
     .action(async (name: string, { scope, ttl, databaseUrl }: { scope: string[]; ttl?: number; databaseUrl?: string }) => {
       const wrong = scope.find((one) => !isScope(one))
-      if (wrong !== undefined) throw new BrokerError('INVALID_SETTING', `"${wrong}" is no scope; there are enqueue, read, admin and work:queue:<name or prefix*>`)
+      if (wrong !== undefined) throw new BrokerError('INVALID_SETTING', `"${wrong}" is no scope; there are enqueue, read, schedules, admin and work:queue:<name or prefix*>`)
       await within(databaseUrl, async (pool) => process.stdout.write(`${await createToken(pool, name, scope, ttl ?? null)}\n`))
     })
   addOutput(onDatabase(tokens.command('list')))

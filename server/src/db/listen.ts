@@ -10,6 +10,8 @@ export interface Hints {
   scheduled(): void
   /** Keys or limits that runs wait for may have room. */
   freed(): void
+  /** Schedules, or who fires them, have changed. */
+  schedules(): void
   /** Somebody wants this run stopped. */
   cancel(run: string): void
   /** A run of a workflow came, went, ended or began anew. */
@@ -20,7 +22,7 @@ export interface Hints {
   connected(): void
 }
 
-const CHANNELS = ['reproq_ready', 'reproq_scheduled', 'reproq_freed', 'reproq_cancel', 'reproq_workflow', 'reproq_ping'] as const
+const CHANNELS = ['reproq_ready', 'reproq_scheduled', 'reproq_freed', 'reproq_schedules', 'reproq_cancel', 'reproq_workflow', 'reproq_ping'] as const
 const LISTEN = CHANNELS.map((channel) => `LISTEN ${channel}`).join('; ')
 const CONNECT_MS = 5_000
 const PING_MS = 5_000
@@ -133,6 +135,8 @@ export class Listen {
         return this.#hints.scheduled()
       case 'reproq_freed':
         return this.#hints.freed()
+      case 'reproq_schedules':
+        return this.#hints.schedules()
       case 'reproq_cancel':
         return payload ? this.#hints.cancel(payload) : undefined
       case 'reproq_workflow':

@@ -13,6 +13,7 @@ import { healthRoutes } from './health.js'
 import { parseKeepingSource } from './json-body.js'
 import { sendProblem } from './problem.js'
 import { runRoutes } from './runs.js'
+import { scheduleRoutes } from './schedules.js'
 import type { App } from './typed-app.js'
 import type { Token } from './tokens.js'
 import { workflowRoutes } from './workflows.js'
@@ -31,6 +32,8 @@ export async function buildApp(context: HttpContext): Promise<App> {
     // A long-poll may take a minute; close() must not wait for idle keep-alive connections.
     forceCloseConnections: 'idle',
     return503OnClosing: true,
+    // Names of schedules are part of their paths.
+    routerOptions: { maxParamLength: 1_024 },
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   app.setValidatorCompiler(({ schema, httpPart }) => validators[httpPart === 'body' ? 'body' : 'text'].compile(schema as object))
@@ -56,6 +59,7 @@ export async function buildApp(context: HttpContext): Promise<App> {
     })
     runRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
     workflowRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
+    scheduleRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
     eventStreamRoute(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
     workerRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
   }, { prefix: '/v1' })

@@ -26,5 +26,5 @@ export interface HttpContext {
   cancel(runs: string[]): Promise<{ run: string; was: Status; status: Status }[]>
   /** Aborted when the broker has drained: what is still being answered ends now. */
   closing: AbortSignal
-  ready(): { database: boolean; listening: boolean; draining: boolean }
+  ready(): { database: boolean; listening: boolean; draining: boolean; scheduler: 'leads' | 'stands_by' | 'pg_cron' | 'off' }
 }

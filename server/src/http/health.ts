@@ -6,7 +6,7 @@ import type { HttpContext } from './context.js'
 export function healthRoutes(app: App, context: HttpContext): void {
   app.get('/healthz', { schema: { tags: ['health'], security: [], summary: 'The process is alive' } }, async (_request, reply) => reply.type('text/plain').send('ok'))
 
-  const Ready = Type.Object({ ready: Type.Boolean(), checks: Type.Object({ database: Type.Boolean(), listening: Type.Boolean(), draining: Type.Boolean() }) })
+  const Ready = Type.Object({ ready: Type.Boolean(), checks: Type.Object({ database: Type.Boolean(), listening: Type.Boolean(), draining: Type.Boolean(), scheduler: Type.Enum(['leads', 'stands_by', 'pg_cron', 'off']) }) })
   app.get('/readyz', { schema: { tags: ['health'], security: [], summary: 'The broker can take runs', response: { 200: Ready, 503: Ready } } }, async (_request, reply) => {
     const checks = context.ready()
     const ready = checks.database && !checks.draining

@@ -3,7 +3,7 @@ import t from 'tap'
 import { isScope, permits, permitsAnyWork, permitsWork } from './scopes.js'
 
 t.test('a scope is one of the named ones, or work on one queue or on a prefix', async (t) => {
-  for (const scope of ['enqueue', 'read', 'admin', 'work:queue:mail', 'work:queue:mail-*', 'work:queue:*', 'work:queue:a:b']) t.ok(isScope(scope), scope)
+  for (const scope of ['enqueue', 'read', 'schedules', 'admin', 'work:queue:mail', 'work:queue:mail-*', 'work:queue:*', 'work:queue:a:b']) t.ok(isScope(scope), scope)
   for (const scope of ['', 'Admin', 'work', 'work:queue', 'work:queue:', 'work:queue:a*b', 'work:queue:**', ' read', 'read ', 'admin,read', `work:queue:${'a'.repeat(256)}`]) t.notOk(isScope(scope), scope)
 })
 

@@ -1,10 +1,10 @@
 /**
- * What a token may do. `admin` includes everything; `work:queue:mail-*` leases runs of queues whose name begins with
- * `mail-`; a pattern without a star is one queue.
+ * What a token may do. `schedules` makes, changes and removes schedules; `admin` includes everything; `work:queue:mail-*`
+ * leases runs of queues whose name begins with `mail-`; a pattern without a star is one queue.
  */
-export type Permission = 'enqueue' | 'read' | 'admin'
+export type Permission = 'enqueue' | 'read' | 'schedules' | 'admin'
 
-const SCOPE = /^(enqueue|read|admin|work:queue:[^*]{0,255}\*?)$/
+const SCOPE = /^(enqueue|read|schedules|admin|work:queue:[^*]{0,255}\*?)$/
 
 /** Whether the text is a scope at all. */
 export const isScope = (scope: string): boolean => SCOPE.test(scope) && scope !== 'work:queue:'

@@ -1,0 +1,105 @@
+import type { Db } from '../db/pool.js'
+import { fireDue, type Fired } from '../schedules/fire.js'
+import { lead, resign, type Mode } from '../schedules/leadership.js'
+
+const BATCH = 200
+const AGAIN_MS = 1_000
+/** Beyond this a Node timer overflows; the next look comes much earlier anyway. */
+const LONGEST_MS = 86_400_000
+
+export interface SchedulerOptions {
+  brokerId: string
+  /** A leader that is not heard of for this long is followed by another. */
+  leaseMs: number
+  onFired(fired: Fired): void
+  onError(error: unknown): void
+  /** This broker begins or ends to lead, or another kind of scheduler was chosen. */
+  onChange(state: { mode: Mode; leads: boolean }): void
+}
+
+/**
+ * Fires schedules when they are due: one timer, set to the next, in the broker that leads. That one leads saves the others the
+ * work; that a slot is fired once is the database's doing, whoever fires.
+ */
+export class Scheduler {
+  readonly #db: Db
+  readonly #options: SchedulerOptions
+  #timer: NodeJS.Timeout | undefined
+  #busy: Promise<void> | undefined
+  #again = false
+  #stopped = false
+  #mode: Mode = 'off'
+  #leadsUntil = 0
+
+  constructor(db: Db, options: SchedulerOptions) {
+    this.#db = db
+    this.#options = options
+  }
+
+  get leads(): boolean {
+    return performance.now() < this.#leadsUntil
+  }
+
+  get mode(): Mode {
+    return this.#mode
+  }
+
+  /** Takes or keeps the leadership; a broker that begins to lead looks at once. Rejects when the database cannot be asked. */
+  async lead(): Promise<void> {
+    if (this.#stopped) return
+    const { brokerId, leaseMs, onChange } = this.#options
+    const before = { mode: this.#mode, leads: this.leads }
+    // From before the question was sent: we believe in it for less long than the database does.
+    const asked = performance.now()
+    const { mode, leads } = await lead(this.#db, brokerId, leaseMs)
+    this.#mode = mode
+    this.#leadsUntil = leads ? asked + leaseMs : 0
+    if (before.mode !== mode || before.leads !== leads) onChange({ mode, leads })
+    if (leads && !before.leads) void this.runOnce()
+  }
+
+  /** Schedules or the scheduler's mode have changed. Never rejects. */
+  async changed(): Promise<void> {
+    await this.lead().catch(this.#options.onError)
+    await this.runOnce()
+  }
+
+  /** Fires all that is due and sets the timer to what is next; nothing in a broker that does not lead. Never rejects. */
+  runOnce(): Promise<void> {
+    // The statement on its way may have looked before what this call is about was there.
+    this.#again = true
+    return (this.#busy ??= this.#fireAll().finally(() => (this.#busy = undefined)))
+  }
+
+  /** Gives the leadership to whoever takes it. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    clearTimeout(this.#timer)
+    await this.#busy
+    if (!this.leads) return
+    this.#leadsUntil = 0
+    await resign(this.#db, this.#options.brokerId).catch(this.#options.onError)
+  }
+
+  async #fireAll(): Promise<void> {
+    try {
+      while (this.leads && !this.#stopped) {
+        this.#again = false
+        clearTimeout(this.#timer)
+        const { fired, again, nextMs } = await fireDue(this.#db, BATCH)
+        for (const one of fired) this.#options.onFired(one)
+        if (again || this.#again) continue
+        if (nextMs !== null) this.#expect(nextMs)
+        return
+      }
+    } catch (error) {
+      this.#options.onError(error)
+      this.#expect(AGAIN_MS)
+    }
+  }
+
+  #expect(delayMs: number): void {
+    if (this.#stopped) return
+    this.#timer = setTimeout(() => void this.runOnce(), Math.min(Math.max(Math.ceil(delayMs), 0), LONGEST_MS)).unref()
+  }
+}
