@@ -144,6 +144,8 @@ export const ResultOk = frame('result_ok', {
 export const ResultNo = frame('result_no', {
   items: Type.Array(Type.Object({ l: Handle, code: literals(REFUSAL_CODES), retry_after_ms: Type.Optional(Ms) })),
 })
+/** The reason of a `drain` that is about this worker, not about the broker: it is to finish and end. */
+export const RETIRE = 'retire'
 export const BrokerDrain = frame('drain', { reason: Name, grace_ms: Ms, reconnect_ms: Ms })
 export const ErrorFrame = frame('error', {
   code: literals(ERROR_CODES),

@@ -1,11 +1,17 @@
-import type { CancelResult, Enqueued, EnqueuedMany, EnqueueRequest, Run, RunList, Status } from '../../protocol/src/rest.js'
+import { query, type Ask } from './ask.js'
+import type { RunOutcomes } from '../../protocol/src/rest-operations.js'
+import type { CancelResult, Enqueued, EnqueuedMany, EnqueueRequest, Run, RunList } from '../../protocol/src/rest.js'
 import { BrokerHttp } from './broker-http.js'
 import { durationMs, type Duration } from './duration.js'
 import { enqueueRequest, payloadText, type EnqueueOptions } from './enqueue-request.js'
 import { InvalidOption, PartlyEnqueued } from './errors.js'
+import { Operations } from './operations.js'
 import { insertRun, type SqlClient } from './pg.js'
+import { Queues } from './queues.js'
+import { filterQuery, type RunFilter } from './run-filter.js'
 import { RunHandle, type WaitOptions } from './run-handle.js'
 import { Schedules } from './schedules.js'
+import { Workers } from './workers.js'
 import type { CallArguments, InputOf, OutputOf, TaskReference } from './task-reference.js'
 import type { OpenTransport } from './transport.js'
 
@@ -33,22 +39,27 @@ export interface EnqueueOptionsWithTransaction extends EnqueueOptions {
 export type Item<Input> = EnqueueOptions & (undefined extends Input ? { input?: Input } : { input: Input })
 
 /** Which runs to list. Newest first. */
-export interface RunFilter {
-  status?: Status
-  queue?: string
-  task?: string
+export interface ListOptions extends RunFilter {
   /** How many at most. */
   limit?: number
   /** `next_cursor` of the list before. */
   cursor?: string
 }
 
+/** What became of each run, in the order asked. */
+export type Outcomes = RunOutcomes['runs']
+
 /** The client of a broker, whatever carries its requests: `Reproq` is this class with the transport of the platform. */
 export class Client {
   readonly #http: BrokerHttp
+  readonly #ask: Ask
   readonly #requestTimeoutMs: number
   /** Runs by the clock. */
   readonly schedules: Schedules
+  /** Work on all runs that a filter means. */
+  readonly operations: Operations
+  readonly queues: Queues
+  readonly workers: Workers
 
   /** Throws InvalidOption for a URL that is none, and InvalidDuration. */
   constructor(options: ReproqOptions, openTransport: OpenTransport) {
@@ -58,6 +69,12 @@ export class Client {
     this.#http = new BrokerHttp(url, options.token ?? environment('REPROQ_TOKEN'), hint, openTransport(url.origin))
     this.#requestTimeoutMs = durationMs(options.requestTimeout ?? 30_000)
     this.schedules = new Schedules(this.#http, this.#requestTimeoutMs)
+    const ask: Ask = (method, path, { body, repeatable = true } = {}) =>
+      this.#http.ask({ method, path, ...(body !== undefined && { body: JSON.stringify(body) }), repeatable, until: this.#until() })
+    this.#ask = ask
+    this.operations = new Operations(ask)
+    this.queues = new Queues(ask)
+    this.workers = new Workers(ask)
   }
 
   /**
@@ -117,10 +134,19 @@ export class Client {
   }
 
   /** Runs without their payloads, newest first. Throws BrokerUnreachable and HttpProblems. */
-  list(filter: RunFilter = {}): Promise<RunList> {
-    const query = new URLSearchParams()
-    for (const [name, value] of Object.entries(filter)) if (value !== undefined) query.set(name, String(value))
-    return this.#http.ask<RunList>({ method: 'GET', path: `/v1/runs?${query}`, repeatable: true, until: this.#until() })
+  list({ limit, cursor, ...filter }: ListOptions = {}): Promise<RunList> {
+    return this.#ask('GET', `/v1/runs?${query({ ...filterQuery(filter), limit, cursor })}`)
+  }
+
+  /** FAILED or CANCELLED → READY, with all attempts before them again; at most 1,000. One that cannot be does not keep the others. */
+  async retry(ids: readonly string[]): Promise<Outcomes> {
+    return (await this.#ask<RunOutcomes>('POST', '/v1/runs/retry', { body: { ids } })).runs
+  }
+
+  /** A new run like each of these, which are over; or like the newest of a hash. Not asked twice: each time makes runs. */
+  async replay(runs: readonly string[] | { specHash: string }): Promise<Outcomes> {
+    const body = 'specHash' in runs ? { spec_hash: runs.specHash } : { ids: runs }
+    return (await this.#ask<RunOutcomes>('POST', '/v1/runs/replay', { body, repeatable: false })).runs
   }
 
   /** Lets go of connections. Not needed for a process to end: idle ones do not hold it. */

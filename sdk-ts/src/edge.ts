@@ -13,13 +13,19 @@ export { durationMs, type Duration } from './duration.js'
 export { float } from './float.js'
 export type { KeyOf, RetryOptions, RunControls } from './run-options.js'
 export * from './errors.js'
-export type { EnqueueOptionsWithTransaction, Item, ReproqOptions, RunFilter } from './client.js'
+export type { EnqueueOptionsWithTransaction, Item, ListOptions, Outcomes, ReproqOptions } from './client.js'
+export type { RunFilter } from './run-filter.js'
+export type { Operations, OperationRequest } from './operations.js'
+export type { Queues } from './queues.js'
+export type { Workers } from './workers.js'
 export type { EnqueueOptions } from './enqueue-request.js'
 export type { RunHandle, Settled, WaitOptions } from './run-handle.js'
 export type { RunEvent } from './run-events.js'
 export type { SqlClient } from './pg.js'
 export type { Schedule, ScheduleList, ScheduleSummary, SyncedSchedules } from '../../protocol/src/schedules.js'
 export type { CancelResult, RetryPolicy, Run, RunFailure, RunList, RunSummary, Status } from '../../protocol/src/rest.js'
+
+export type { Operation, OperationCount, QueueControl, QueueState, RetireResult, RunOutcome, WorkerState } from '../../protocol/src/rest-operations.js'
 
 /** The client of a broker over `fetch`. */
 export class Reproq extends Client {

@@ -9,10 +9,12 @@ import { chores, reapExpired, releaseStray, type ChoreContext, type Holdings } f
 import { Dispatch } from './engine/dispatch.js'
 import { GroupCommit } from './engine/group-commit.js'
 import { Ingest } from './engine/ingest.js'
-import { runLoop } from './engine/loop.js'
+import { runLoop, type Chore } from './engine/loop.js'
+import { operations } from './engine/operations.js'
 import { Peers } from './engine/peers.js'
 import { Promoter } from './engine/promoter.js'
 import { Scheduler } from './engine/scheduler.js'
+import { retention } from './engine/retention.js'
 import { Settle } from './engine/settle.js'
 import { Waiters } from './engine/waiters.js'
 import { BrokerError } from './errors.js'
@@ -34,6 +36,8 @@ const LINK_CHECK_MS = 500
 const READ_MS = 5_000
 /** How long answers on their way may take once the broker has drained. */
 const CLOSE_MS = 5_000
+/** How long a worker that is drained may go on; its own limit is the shorter one. */
+const RETIRE_MS = 86_400_000
 /** Every look says that this broker lives; this many may be missed. */
 const PEER_LOOKS = 3
 
@@ -59,6 +63,7 @@ export class Broker {
   readonly #peers: Peers
   readonly #holdings: Holdings
   readonly #context: LinkContext
+  readonly #operations: Chore
   readonly #abort = new AbortController()
   #app: App | undefined
   #stopping: Promise<void> | undefined
@@ -111,6 +116,7 @@ export class Broker {
     })
     this.#holdings = holdingsOf(this.#context)
     this.#listen = new Listen(config.databaseUrl, this.#context.brokerId, (channel, payload) => this.#notify(channel, payload), this.#hints(), log)
+    this.#operations = operations({ pool: this.#pool, everyMs: config.lookMs, stopping: this.#abort.signal })
     this.#followEvents()
   }
 
@@ -130,6 +136,10 @@ export class Broker {
       settle: this.#settle,
       link: this.#context,
       cancel: (runs) => this.#cancel(runs),
+      operate: () => {
+        this.#operations.runOnce().catch((error: unknown) => this.log.warn({ err: error }, 'an operation could not go on; it will be tried again'))
+      },
+      retire: (worker, how) => this.#notify('reproq_retire', `${how} ${worker}`),
       closing: this.#abort.signal,
       ready: () => this.#readiness(),
     })
@@ -227,6 +237,7 @@ export class Broker {
       freed: () => void this.#unblocker.runOnce(),
       workflow: () => void this.#advancer.runOnce(),
       schedules: () => void this.#scheduler.changed(),
+      retire: (worker: string, how: 'drain' | 'stop') => this.#links.retire(worker, how === 'stop' ? 0 : RETIRE_MS),
       cancel: (run: string) => {
         cancelWhereHeld(this.#context, run)
         // A foreign writer may flag a run that is not running: those are ours to end.
@@ -336,6 +347,6 @@ export class Broker {
       everyMs: config.lookMs,
       runOnce: () => this.#scheduler.runOnce(),
     }
-    return [...chores(context), links, tokens, strays, scheduler, schedules]
+    return [...chores(context), links, tokens, strays, scheduler, schedules, this.#operations, retention({ pool: this.#pool, config, stopping: this.#abort.signal })]
   }
 }

@@ -32,6 +32,11 @@ export const settings = {
   frameBytes: { env: 'REPROQ_FRAME_BYTES', default: 4_194_304, doc: 'Largest WebSocket frame.' },
   maxWindow: { env: 'REPROQ_MAX_WINDOW', default: 10_000, doc: 'Most leases one session may hold.' },
   maxLinks: { env: 'REPROQ_MAX_LINKS', default: 10_000, doc: 'Most workers connected to one broker.' },
+  keepSuccessfulHours: { env: 'REPROQ_KEEP_SUCCESSFUL_HOURS', default: 0, doc: 'Runs that succeeded are deleted this long after their end; 0 keeps them for ever.' },
+  keepFailedHours: { env: 'REPROQ_KEEP_FAILED_HOURS', default: 0, doc: 'The same for runs that failed.' },
+  keepCancelledHours: { env: 'REPROQ_KEEP_CANCELLED_HOURS', default: 0, doc: 'The same for runs that were cancelled.' },
+  keepExpiredHours: { env: 'REPROQ_KEEP_EXPIRED_HOURS', default: 0, doc: 'Runs that are over are deleted this long after their expires_at, whatever else is kept; 0 keeps them.' },
+  keepWorkersHours: { env: 'REPROQ_KEEP_WORKERS_HOURS', default: 24, doc: 'A worker without a session that was last seen this long ago is no longer listed.' },
   logLevel: { env: 'REPROQ_LOG_LEVEL', default: 'info', doc: 'trace, debug, info, warn, error or silent.' },
 } as const
 

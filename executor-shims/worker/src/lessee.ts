@@ -1,4 +1,4 @@
-import type { BrokerFrame, BrokerFrameOf, Cancellation, ReleaseReason, Subscription, WorkerFrame } from '../../../protocol/src/index.js'
+import { RETIRE, type BrokerFrame, type BrokerFrameOf, type Cancellation, type ReleaseReason, type Subscription, type WorkerFrame } from '../../../protocol/src/index.js'
 import type { TaskLog } from '../../../sdk-ts/src/define-task.js'
 import type { ReproqError } from '../../../sdk-ts/src/reproq-error.js'
 import { Answers } from './answers.js'
@@ -22,6 +22,8 @@ export interface LesseeOptions extends LinkOptions {
   givesBackUnserved(queue: string): boolean
   tell: Tell
   failed(error: ReproqError): void
+  /** Somebody wants this worker gone; `graceMs` 0: at once. */
+  retired(graceMs: number): void
 }
 
 type Disposition = BrokerFrameOf['result_ok']['items'][number]['disp']
@@ -142,6 +144,7 @@ export class Lessee implements LinkOwner {
       case 'result_no':
         return this.#refused(frame)
       case 'drain':
+        if (frame.reason === RETIRE) return this.#options.retired(frame.grace_ms)
         return this.#log.info('The broker is shutting down', { reason: frame.reason })
       case 'error':
         return // The link has logged it, and a close follows if it is fatal.

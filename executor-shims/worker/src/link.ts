@@ -1,5 +1,5 @@
 import type { RawData, WebSocket } from 'ws'
-import { CLOSE_CODES, parseBrokerFrame, type BrokerFrame, type BrokerFrameOf, type WorkerFrameOf } from '../../../protocol/src/index.js'
+import { CLOSE_CODES, parseBrokerFrame, RETIRE, type BrokerFrame, type BrokerFrameOf, type WorkerFrameOf } from '../../../protocol/src/index.js'
 import type { TaskLog } from '../../../sdk-ts/src/define-task.js'
 import { BrokerUnreachable, InvalidOption, type ReproqError } from '../../../sdk-ts/src/errors.js'
 import { dial, workerUrl, type Refusal } from './dial.js'
@@ -151,7 +151,8 @@ export class Link {
     if (frame.t === 'welcome') return this.#welcomed(frame)
     if (frame.t === 'error') this.#complaint(frame)
     if (this.#phase !== 'open') return
-    if (frame.t === 'drain') this.#moveOn(frame)
+    // One that is to leave has no other broker to go to.
+    if (frame.t === 'drain' && frame.reason !== RETIRE) this.#moveOn(frame)
     this.#owner.received(frame)
   }
 

@@ -50,6 +50,10 @@ export class Worker extends EventEmitter<WorkerEventMap> {
       now,
       tell: (name, data) => this.#tell(name, data),
       failed: (error) => this.#failed(error),
+      retired: (graceMs) => {
+        this.#settings.log.warn(`Told to leave by the broker${graceMs === 0 ? ', at once' : ''}`)
+        void (graceMs === 0 ? this.stop() : this.drain())
+      },
     })
   }
 

@@ -16,13 +16,15 @@ export interface Hints {
   cancel(run: string): void
   /** A run of a workflow came, went, ended or began anew. */
   workflow(): void
+  /** Somebody wants a worker to leave. */
+  retire(worker: string, how: 'drain' | 'stop'): void
   /** Another broker of this database is alive. */
   peer(brokerId: string): void
   /** (Re)connected: whatever was said meanwhile is lost, so everything must be looked at once. */
   connected(): void
 }
 
-const CHANNELS = ['reproq_ready', 'reproq_scheduled', 'reproq_freed', 'reproq_schedules', 'reproq_cancel', 'reproq_workflow', 'reproq_ping'] as const
+const CHANNELS = ['reproq_ready', 'reproq_scheduled', 'reproq_freed', 'reproq_schedules', 'reproq_cancel', 'reproq_retire', 'reproq_workflow', 'reproq_ping'] as const
 const LISTEN = CHANNELS.map((channel) => `LISTEN ${channel}`).join('; ')
 const CONNECT_MS = 5_000
 const PING_MS = 5_000
@@ -141,6 +143,10 @@ export class Listen {
         return payload ? this.#hints.cancel(payload) : undefined
       case 'reproq_workflow':
         return this.#hints.workflow()
+      case 'reproq_retire': {
+        const [, how, worker] = /^(drain|stop) (.+)$/s.exec(payload ?? '') ?? []
+        return worker === undefined ? undefined : this.#hints.retire(worker, how as 'drain' | 'stop')
+      }
       case 'reproq_ping':
         return payload === this.#brokerId ? this.#heard?.() : payload ? this.#hints.peer(payload) : undefined
     }

@@ -11,7 +11,9 @@ import type { HttpContext } from './context.js'
 import { eventStreamRoute } from './event-stream.js'
 import { healthRoutes } from './health.js'
 import { parseKeepingSource } from './json-body.js'
+import { operationRoutes } from './operations.js'
 import { sendProblem } from './problem.js'
+import { queueRoutes } from './queues.js'
 import { runRoutes } from './runs.js'
 import { scheduleRoutes } from './schedules.js'
 import type { App } from './typed-app.js'
@@ -60,6 +62,8 @@ export async function buildApp(context: HttpContext): Promise<App> {
     runRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
     workflowRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
     scheduleRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
+    operationRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
+    queueRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
     eventStreamRoute(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
     workerRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
   }, { prefix: '/v1' })

@@ -24,6 +24,10 @@ export interface HttpContext {
   link: LinkContext
   /** Cancels, tells workers, tells waiters. */
   cancel(runs: string[]): Promise<{ run: string; was: Status; status: Status }[]>
+  /** There is an operation to work on. */
+  operate(): void
+  /** Tells a worker to leave, whichever broker it is connected to. */
+  retire(worker: string, how: 'drain' | 'stop'): Promise<void>
   /** Aborted when the broker has drained: what is still being answered ends now. */
   closing: AbortSignal
   ready(): { database: boolean; listening: boolean; draining: boolean; scheduler: 'leads' | 'stands_by' | 'pg_cron' | 'off' }

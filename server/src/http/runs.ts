@@ -13,6 +13,7 @@ import {
   Problem,
   Run,
   RunList,
+  runFilter,
   Status,
 } from '../../../protocol/src/index.js'
 import type { Config } from '../config.js'
@@ -25,8 +26,6 @@ import type { HttpContext } from './context.js'
 import { sourceOf } from './json-body.js'
 
 export const RunParams = Type.Object({ id: Type.String({ pattern: '^[0-9]{1,18}$', description: 'run id' }) })
-/** Postgres has no text with a NUL in it. */
-const StorableText = Type.String({ pattern: '^[^\\u0000]*$' })
 const WAIT_LIMIT_MS = 60_000
 const failures = { '4xx': Problem, '5xx': Problem }
 
@@ -84,16 +83,16 @@ export function runRoutes(app: App, context: HttpContext): void {
         summary: 'Runs, newest first',
         querystring: Type.Object({
           status: Type.Optional(Status),
-          queue: Type.Optional(StorableText),
-          task: Type.Optional(StorableText),
+          ...runFilter,
           limit: Type.Integer({ minimum: 1, maximum: 1_000, default: 50 }),
           cursor: Type.Optional(Type.String({ pattern: '^[0-9]{1,18}$', description: 'next_cursor of the page before' })),
         }),
         response: { 200: RunList, ...failures },
       },
     },
-    async ({ query: { cursor, ...filter } }) => {
-      const runs = await list(reads, { ...filter, before: cursor })
+    async ({ query: { cursor, enqueued_before, enqueued_after, finished_before, finished_after, ...filter } }) => {
+      const times = { enqueuedBefore: enqueued_before, enqueuedAfter: enqueued_after, finishedBefore: finished_before, finishedAfter: finished_after }
+      const runs = await list(reads, { ...filter, ...times, before: cursor })
       return { runs, next_cursor: runs.length === filter.limit ? (runs.at(-1)?.id ?? null) : null }
     },
   )

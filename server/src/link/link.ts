@@ -1,4 +1,4 @@
-import { CLOSE_CODES, parseWorkerFrame, type BrokerFrame, type CloseName, type ErrorCode, type LeasedRun, type WorkerFrameOf } from '../../../protocol/src/index.js'
+import { CLOSE_CODES, parseWorkerFrame, RETIRE, type BrokerFrame, type CloseName, type ErrorCode, type LeasedRun, type WorkerFrameOf } from '../../../protocol/src/index.js'
 import type { FreeLane, Taker } from '../engine/dispatch.js'
 import type { Leased } from '../runs/lease.js'
 import type { Session } from '../sessions/sessions.js'
@@ -161,6 +161,13 @@ export class Link implements Taker {
     if (this.#phase !== 'open' && this.#phase !== 'draining') return
     this.ledger.closeLanes()
     this.send({ t: 'drain', reason: 'shutdown', grace_ms: this.context.config.drainMs, reconnect_ms: this.context.config.reconnectMs })
+  }
+
+  /** Somebody wants this worker gone: no more leases, and it leaves by itself. Without a grace it gives back what runs. */
+  retire(graceMs: number): void {
+    if (this.#phase !== 'open' && this.#phase !== 'draining') return
+    this.ledger.closeLanes()
+    this.send({ t: 'drain', reason: RETIRE, grace_ms: graceMs, reconnect_ms: this.context.config.reconnectMs })
   }
 
   /** Ends the link after the grace; the session keeps its whole lease, so that its work goes on until the worker finds a broker. */

@@ -22,6 +22,11 @@ export class Links {
     for (const link of this.open()) link.drain()
   }
 
+  /** Tells the worker of this name, if it is connected here, to leave. */
+  retire(workerId: string, graceMs: number): void {
+    for (const link of this.open()) if (link.session.workerId === workerId) link.retire(graceMs)
+  }
+
   connected(link: Link): void {
     this.#all.add(link)
   }

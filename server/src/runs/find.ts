@@ -46,13 +46,20 @@ export interface ListFilter {
   status?: Status | undefined
   queue?: string | undefined
   task?: string | undefined
+  enqueuedBefore?: string | undefined
+  enqueuedAfter?: string | undefined
+  finishedBefore?: string | undefined
+  finishedAfter?: string | undefined
+  /** Text that last_error contains, in any case. */
+  error?: string | undefined
   /** Only runs with a smaller id. */
   before?: string | undefined
   limit: number
 }
 
 const findSql = statement<[string[]], RunRow>(import.meta.url, 'find.sql')
-const listSql = statement<[string | null, string | null, string | null, string | null, number], SummaryRow>(import.meta.url, 'list.sql')
+type Text = string | null
+const listSql = statement<[Text, Text, Text, Text, number, Text, Text, Text, Text, Text], SummaryRow>(import.meta.url, 'list.sql')
 const settledSql = statement<[string[]], { id: string; status: Status | null }>(import.meta.url, 'settled.sql')
 
 /** One run, whole; undefined when there is none. */
@@ -63,7 +70,10 @@ export async function find(db: Db, id: string): Promise<FoundRun | undefined> {
 
 /** Newest first. */
 export async function list(db: Db, filter: ListFilter): Promise<RunSummary[]> {
-  const rows = await db.query(listSql, [filter.status ?? null, filter.queue ?? null, filter.task ?? null, filter.before ?? null, filter.limit])
+  const { status, queue, task, before, limit, enqueuedBefore, enqueuedAfter, finishedBefore, finishedAfter, error } = filter
+  const given = (text: string | undefined): Text => text ?? null
+  const times = [enqueuedBefore, enqueuedAfter, finishedBefore, finishedAfter].map(given) as [Text, Text, Text, Text]
+  const rows = await db.query(listSql, [given(status), given(queue), given(task), given(before), limit, ...times, given(error)])
   return rows.map(summary)
 }
 
