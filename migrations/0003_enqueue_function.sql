@@ -67,6 +67,9 @@ BEGIN
     RAISE EXCEPTION 'reproq_enqueue: rate_key needs a rate_limit of at least 1 and a rate_per above 0; got % in %, burst %', rate_limit, rate_per, rate_burst USING ERRCODE = '22023',
       HINT = 'For 100 starts a minute: rate_limit => 100, rate_per => ''1 minute''.';
   END IF;
+  IF jsonb_typeof(retry) <> 'object' THEN
+    RAISE EXCEPTION 'reproq_enqueue: retry is a JSON object; got %', jsonb_typeof(retry) USING ERRCODE = '22023';
+  END IF;
   IF deduplicate AND idempotency_key IS NOT NULL THEN
     RAISE EXCEPTION 'reproq_enqueue: deduplicate and idempotency_key exclude each other: the key means one run for ever, deduplicate one at a time' USING ERRCODE = '22023';
   END IF;

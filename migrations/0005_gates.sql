@@ -217,7 +217,7 @@ CREATE FUNCTION reproq_bucket_of(task_path text, queue_name text) RETURNS text L
 -- (runs that came too late and are over: run, queue, task).
 CREATE FUNCTION reproq_lease_gated(queues text[], places integer[], sessions bigint[], workers text[], leases uuid[], lease_ms float8, most integer)
 RETURNS TABLE (gated boolean, more boolean, freed boolean, "nextMs" float8, woken text[], expired jsonb, slot integer, run text, lease text, task text,
-               queue text, attempt integer, "maxAttempts" integer, "timeoutMs" float8, spec text, "cancelRequested" boolean)
+               queue text, attempt integer, "maxAttempts" integer, "timeoutMs" float8, spec text, "cancelRequested" boolean, retry text)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -387,7 +387,7 @@ BEGIN
       ON CONFLICT (result_id) DO UPDATE SET session_id = excluded.session_id
     )
     SELECT gated, more, freed, "nextMs", woken, expired, l.slot::integer - 1, l.result_id::text, l.reproq_lease_id::text, l.task_path, l.queue_name, l.attempts,
-           l.max_attempts, l.timeout_seconds * 1000.0::float8, l.spec_json::text, l.cancel_requested
+           l.max_attempts, l.timeout_seconds * 1000.0::float8, l.spec_json::text, l.cancel_requested, l.reproq_retry::text
       FROM (VALUES (1)) AS always LEFT JOIN leased l ON true ORDER BY l.slot;
 END $$;
 

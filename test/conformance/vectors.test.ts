@@ -4,7 +4,7 @@ import { TrustWindow } from '../../executor-shims/worker/src/deadline.js'
 import { workerFrames, type WorkerFrame } from '../../protocol/src/index.js'
 import { permitsWork } from '../../server/src/http/scopes.js'
 import { isLegal, type Phase } from '../../server/src/link/phase.js'
-import { backoffMs } from '../../server/src/runs/retry.js'
+import { backoffMs } from '../../server/src/runs/retry-policy.js'
 
 // Our broker and our worker against the vectors that every implementation of the protocol is measured by.
 
@@ -13,9 +13,9 @@ function vectors<T>(name: string): T {
 }
 
 t.test('the wait between attempts', (t) => {
-  const { vectors: cases } = vectors<{ vectors: { base_ms: number; cap_ms: number; attempt: number; wait_ms: number }[] }>('backoff')
-  for (const { base_ms, cap_ms, attempt, wait_ms } of cases) {
-    t.equal(backoffMs(attempt, { baseMs: base_ms, capMs: cap_ms, jitter: 0 }), wait_ms, `attempt ${attempt}, base ${base_ms}, cap ${cap_ms}`)
+  const { vectors: cases } = vectors<{ vectors: { base_ms: number; cap_ms: number; factor?: number; delays_ms?: number[]; attempt: number; wait_ms: number }[] }>('backoff')
+  for (const { base_ms, cap_ms, factor = 2, delays_ms = [], attempt, wait_ms } of cases) {
+    t.equal(backoffMs(attempt, { baseMs: base_ms, capMs: cap_ms, factor, delaysMs: delays_ms, jitter: 0 }), wait_ms, `attempt ${attempt}, base ${base_ms}, cap ${cap_ms}`)
   }
   t.end()
 })

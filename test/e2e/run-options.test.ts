@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { LeasedRun } from '../../protocol/src/index.js'
 import { float, remoteTask } from '../../sdk-ts/src/index.js'
 import { testBroker } from '../helpers/broker.js'
 import { ScriptedWorker } from '../helpers/scripted-worker.js'
@@ -56,4 +57,38 @@ t.test('what cannot go together is refused by name', async (t) => {
   const { reproq } = await testBroker(t)
   await t.rejects(reproq.enqueue(scale, { args: [] }, { deduplicate: true, idempotencyKey: 'k' }), { code: 'INVALID_REQUEST', message: /both deduplicate and an idempotency_key/ })
   await t.rejects(reproq.enqueue(scale, { args: [] }, { deduplicate: true, delay: 5 }), { code: 'INVALID_REQUEST', message: /both deduplicate and delay_ms/ })
+})
+
+t.test('a run is tried again by its own policy, however its result comes', async (t) => {
+  const { reproq, url, token } = await testBroker(t, { retryBaseMs: 60_000, reconnectMs: 5_000 })
+  const retry = { backoff: [0, 0, 0, '1h'], jitter: 0, nonRetryable: ['CardDeclined'] }
+  const run = await reproq.enqueue(scale, { args: [1] }, { retry, maxAttempts: 9 })
+  let worker = await ScriptedWorker.hello(t, url, token)
+  const leased = async () => (await worker.next('runs')).items[0] as LeasedRun
+  const failure = { outcome: 'error', error: { class: 'Boom', message: '' } }
+
+  const first = await leased()
+  worker.send({ t: 'result', items: [{ l: first.l, ...failure }] })
+  t.match((await worker.next('result_ok')).items, [{ disp: 'retry_scheduled', delay_ms: 0 }], 'over the link it was leased on')
+
+  const second = await leased()
+  worker.drop()
+  worker = await ScriptedWorker.hello(t, url, token, { held: [{ run: run.id, lease: second.lease, state: 'running' }] })
+  worker.send({ t: 'result', items: [{ l: 1, ...failure }] })
+  t.match((await worker.next('result_ok')).items, [{ disp: 'retry_scheduled', delay_ms: 0 }], 'over another link')
+
+  const third = await leased()
+  const answer = await fetch(`${url}/v1/worker/results`, { method: 'POST', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' }, body: JSON.stringify({ items: [{ run: run.id, lease: third.lease, ...failure }] }) })
+  t.match(await answer.json(), { items: [{ disp: 'retry_scheduled' }] })
+  const fourth = await leased()
+  t.equal(fourth.attempt, 4, 'over HTTP')
+  worker.send({ t: 'result', items: [{ l: fourth.l, ...failure }] })
+  t.match((await worker.next('result_ok')).items, [{ disp: 'retry_scheduled', delay_ms: 3_600_000 }])
+
+  const gated = await reproq.enqueue(scale, { args: [2] }, { retry, lockKey: 'l' })
+  const fifth = await leased()
+  t.equal(fifth.run, gated.id)
+  worker.send({ t: 'result', items: [{ l: fifth.l, outcome: 'error', error: { class: 'shop.CardDeclined', message: 'no' } }] })
+  t.match((await worker.next('result_ok')).items, [{ disp: 'finalized' }], 'an error it gives up at, of a run that was leased through the gate')
+  t.match(await reproq.get(gated.id), { status: 'FAILED', attempts: 1, lock_key: 'l', retry: { delays_ms: [0, 0, 0, 3_600_000], jitter: 0, non_retryable: ['CardDeclined'] } })
 })

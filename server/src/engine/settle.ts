@@ -5,7 +5,8 @@ import type { Events } from '../events.js'
 import { finalize, refusals, type Finalization, type Refusal, type Settled } from '../runs/finalize.js'
 import { release, type Release } from '../runs/release.js'
 import { succeed, type Success } from '../runs/succeed.js'
-import { decide, errorEntry, lastError, type Attempt, type Decision, type FailureKind, type Report, type RetryPolicy } from '../runs/retry.js'
+import { decide, errorEntry, lastError, type Attempt, type Decision, type FailureKind, type Report } from '../runs/retry.js'
+import type { RetryPolicy } from '../runs/retry-policy.js'
 import { GroupCommit, isData, type Outcome } from './group-commit.js'
 
 /** A leased run, as far as settling it needs to know. */

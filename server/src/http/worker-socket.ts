@@ -76,6 +76,7 @@ interface HeldRow {
   task: string
   workerId: string | null
   cancelRequested: boolean
+  retry: string | null
 }
 const heldSql = statement<[string, string], HeldRow>(import.meta.url, 'held.sql')
 
@@ -92,7 +93,7 @@ async function prove({ db }: HttpContext, token: Token, item: ProvenResult): Pro
 }
 
 async function settleProven({ settle }: HttpContext, { item: { run, lease, wall_ms, ...report }, row }: Proven) {
-  const held = { queue: row?.queue ?? '', task: row?.task ?? '', attempt: row?.attempt ?? 1, maxAttempts: row?.maxAttempts ?? 1, workerId: row?.workerId ?? '', cancelRequested: row?.cancelRequested ?? false }
+  const held = { queue: row?.queue ?? '', task: row?.task ?? '', attempt: row?.attempt ?? 1, maxAttempts: row?.maxAttempts ?? 1, workerId: row?.workerId ?? '', cancelRequested: row?.cancelRequested ?? false, retry: row?.retry }
   const { disp } = await settle.settle({ run, lease, ...held }, report, wall_ms)
   return { run, disp }
 }

@@ -95,9 +95,9 @@ function withinScope(link: Link, lanes: Subscription[]) {
   return { allowed, refused }
 }
 
-function verdictFor(link: Link, { run, lease, verdict, queue, task, attempt, maxAttempts }: Reconciled): Verdict {
+function verdictFor(link: Link, { run, lease, verdict, queue, task, attempt, maxAttempts, retry }: Reconciled): Verdict {
   if (verdict === 'lost' || verdict === 'finalized') return { run, lease, verdict }
-  const entry = link.ledger.add({ run, lease, queue: queue ?? '', task: task ?? '', attempt: attempt ?? 1, maxAttempts: maxAttempts ?? 1, state: 'accepted' })
+  const entry = link.ledger.add({ run, lease, queue: queue ?? '', task: task ?? '', attempt: attempt ?? 1, maxAttempts: maxAttempts ?? 1, retry, state: 'accepted' })
   if (verdict === 'cancel') {
     entry.cancelRequested = true
     entry.cancel = { mode: 'soft', reason: 'cancelled', grace_ms: link.context.config.cancelGraceMs }

@@ -53,8 +53,8 @@ export class Ledger {
 
   /** A new handle for a lease. Handles are never used twice on one connection. */
   add(lease: NewEntry): Entry {
-    const { run, lease: id, queue, task, attempt, maxAttempts, state } = lease
-    const entry: Entry = { l: this.#nextHandle++, run, lease: id, queue, task, attempt, maxAttempts, state, workerId: this.#workerId, cancelRequested: false }
+    const { run, lease: id, queue, task, attempt, maxAttempts, retry, state } = lease
+    const entry: Entry = { l: this.#nextHandle++, run, lease: id, queue, task, attempt, maxAttempts, retry, state, workerId: this.#workerId, cancelRequested: false }
     this.#entries.set(entry.l, entry)
     return entry
   }

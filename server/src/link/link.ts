@@ -126,7 +126,7 @@ export class Link implements Taker {
     const fit: Entry[] = []
     const items: LeasedRun[] = []
     for (const run of runs) {
-      const entry = this.ledger.add({ run: run.run, lease: run.lease, queue: run.queue, task: run.task, attempt: run.attempt, maxAttempts: run.maxAttempts, state: 'sent' })
+      const entry = this.ledger.add({ run: run.run, lease: run.lease, queue: run.queue, task: run.task, attempt: run.attempt, maxAttempts: run.maxAttempts, retry: run.retry, state: 'sent' })
       if (this.context.settleUndeliverable(entry, run, () => this.#settledAside(entry))) continue
       fit.push(entry)
       const item: LeasedRun = {

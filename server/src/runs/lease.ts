@@ -26,6 +26,8 @@ export interface Leased {
   /** Reproq's spec_json, as JSON text. */
   spec: string
   cancelRequested: boolean
+  /** The run's own retry policy, as JSON text. */
+  retry: string | null
   /** Of a run that waited for others: what they came to, as JSON text, or a sentence that it is too much. Null for nearly every run. */
   parents: string | null
 }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { backoffMs, decide, errorEntry, lastError, type Attempt, type Decision, type Report, type RetryPolicy } from './retry.js'
+import { decide, errorEntry, lastError, type Attempt, type Decision, type Report } from './retry.js'
+import { backoffMs, type RetryPolicy } from './retry-policy.js'
 
 const reproqRule: RetryPolicy = { baseMs: 30_000, capMs: 3_600_000, jitter: 0 }
 const first: Attempt = { attempt: 1, maxAttempts: 3, workerId: 'w', cancelRequested: false }
@@ -31,14 +32,38 @@ t.test('an outcome and an attempt decide where a run goes', async (t) => {
   for (const [what, report, attempt, expected] of rows) t.match(decide(report, { ...first, ...attempt }, reproqRule), expected, what)
 })
 
+t.test('a run may have a policy of its own, beside which the settings fill what it leaves out', async (t) => {
+  const failed = (retry: object | string, attempt: Partial<Attempt> = {}, report: Partial<Report> = {}) =>
+    decide({ outcome: 'error', error: boom, ...report }, { ...first, retry: typeof retry === 'string' ? retry : JSON.stringify(retry), ...attempt }, { ...reproqRule, jitter: 0.5 }, () => 1)
+  t.match(failed({ jitter: 0 }), { to: 'READY', delayMs: 30_000 })
+  t.match(failed({}), { delayMs: 45_000 }, 'the jitter of the settings')
+  t.match(failed({ base_ms: 1_000, jitter: 0.1 }, { attempt: 2 }), { delayMs: 2_200 })
+  t.match(failed({ base_ms: 1_000, factor: 1, jitter: 0 }, { attempt: 2 }), { delayMs: 1_000 })
+  t.match(failed({ cap_ms: 7, jitter: 0 }), { delayMs: 7 })
+  t.match(failed({ delays_ms: [5, 50], jitter: 0 }, { attempt: 2 }), { delayMs: 50 })
+  t.match(failed({ delays_ms: [5] }, {}, { retry_after_ms: 9 }), { delayMs: 9 }, 'the task says when')
+  t.match(failed({ delays_ms: [5] }, { attempt: 3 }), { to: 'FAILED' }, 'attempts are the row\'s')
+  t.match(failed({ non_retryable: ['Other', 'Boom'] }), { to: 'FAILED', kind: 'app_error' })
+  t.match(failed({ non_retryable: ['Boom'] }, {}, { error: { class: 'shop.errors.Boom', message: '' } }), { to: 'FAILED' }, "without Python's module")
+  t.match(failed({ non_retryable: ['oom', 'errors.Boo'] }, {}, { error: { class: 'shop.errors.Boom', message: '' } }), { to: 'READY' }, 'whole names')
+  t.match(failed({ non_retryable: ['Boom'] }, {}, { retry_after_ms: 9 }), { to: 'FAILED' })
+})
+
+t.test('a policy that makes no sense loses no failure', async (t) => {
+  for (const retry of ['null', '[]', '"x"', '{"base_ms":"x","factor":0,"cap_ms":-1,"jitter":7,"delays_ms":[null],"non_retryable":[1]}', '{"delays_ms":[]}', '{"delays_ms":7,"non_retryable":"Boom"}']) {
+    t.match(decide({ outcome: 'error', error: boom }, { ...first, retry }, reproqRule), { to: 'READY', delayMs: 30_000 }, retry)
+  }
+  t.match(decide({ outcome: 'error' }, { ...first, retry: '{"base_ms":1e300,"cap_ms":1e300}' }, reproqRule), { delayMs: 5_184_000_000 }, 'what Postgres could not add to a time')
+})
+
 t.test("waits are Reproq's: 30 s, doubled with each attempt, an hour at most", async (t) => {
   const waits = [1, 2, 3, 4, 5, 6, 7, 8, 9, 50, 5_000].map((attempt) => backoffMs(attempt, reproqRule))
   t.strictSame(waits.map((ms) => ms / 1_000), [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600, 3_600, 3_600])
 })
 
 t.test('the vectors that other implementations are held to hold here', async (t) => {
-  const { vectors } = JSON.parse(readFileSync(new URL('../../../protocol/vectors/backoff.json', import.meta.url), 'utf8')) as { vectors: { base_ms: number; cap_ms: number; attempt: number; wait_ms: number }[] }
-  for (const { base_ms: baseMs, cap_ms: capMs, attempt, wait_ms: waitMs } of vectors) t.equal(backoffMs(attempt, { baseMs, capMs, jitter: 0 }), waitMs)
+  const { vectors } = JSON.parse(readFileSync(new URL('../../../protocol/vectors/backoff.json', import.meta.url), 'utf8')) as { vectors: { base_ms: number; cap_ms: number; factor?: number; delays_ms?: number[]; attempt: number; wait_ms: number }[] }
+  for (const { base_ms: baseMs, cap_ms: capMs, factor = 2, delays_ms: delaysMs = [], attempt, wait_ms: waitMs } of vectors) t.equal(backoffMs(attempt, { baseMs, capMs, factor, delaysMs, jitter: 0 }), waitMs)
 })
 
 t.test('jitter only adds, and never more than its share', async (t) => {

@@ -1,12 +1,5 @@
 import type { Outcome, RunError } from '../../../protocol/src/index.js'
-
-/** How long to wait between attempts; Reproq's rule is base 30 s, cap 1 h, no jitter. */
-export interface RetryPolicy {
-  baseMs: number
-  capMs: number
-  /** Random share by which a wait may grow, 0 to 1. */
-  jitter: number
-}
+import { backoffMs, policyOf, type RetryPolicy } from './retry-policy.js'
 
 /** What a worker reported of one attempt, as the `result` frame has it. */
 export interface Report {
@@ -23,6 +16,8 @@ export interface Attempt {
   maxAttempts: number
   workerId: string
   cancelRequested: boolean
+  /** The run's own retry policy, JSON text; null or absent: the broker's. */
+  retry?: string | null | undefined
 }
 
 /** Kind of an entry in `errors_json`. The first four are Reproq's own. */
@@ -46,13 +41,14 @@ export function decide(report: Report, attempt: Attempt, policy: RetryPolicy, ra
   const error = report.error ?? { class: kind, message: defaultMessage[outcome] }
   if (outcome === 'cancelled') return { to: 'CANCELLED', kind, error }
   if (outcome === 'rejected' || report.retryable === false || attempt.attempt >= attempt.maxAttempts) return { to: 'FAILED', kind, error }
-  return { to: 'READY', delayMs: report.retry_after_ms ?? backoffMs(attempt.attempt, policy, random), kind, error }
+  const { waits, nonRetryable } = policyOf(attempt.retry, policy)
+  if (nonRetryable.some((name) => isOf(error.class, name))) return { to: 'FAILED', kind, error }
+  return { to: 'READY', delayMs: report.retry_after_ms ?? backoffMs(attempt.attempt, waits, random), kind, error }
 }
 
-/** Wait after the given failed attempt: base · 2^(attempt−1), at most the cap, plus jitter. */
-export function backoffMs(attempt: number, { baseMs, capMs, jitter }: RetryPolicy, random: () => number = Math.random): number {
-  const wait = Math.min(baseMs * 2 ** (attempt - 1), capMs)
-  return Math.round(wait * (1 + jitter * random()))
+/** The class itself, or its name without the module that Python puts before it. */
+function isOf(errorClass: string, name: string): boolean {
+  return errorClass === name || errorClass.endsWith(`.${name}`)
 }
 
 const kindOf = {

@@ -70,6 +70,7 @@ export interface Reconciled {
   task: string | null
   attempt: number | null
   maxAttempts: number | null
+  retry: string | null
 }
 const reconcileSql = statement<[string, string[], string[]], Reconciled>(import.meta.url, 'reconcile.sql')
 
