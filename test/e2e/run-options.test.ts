@@ -60,7 +60,7 @@ t.test('what cannot go together is refused by name', async (t) => {
 })
 
 t.test('a run is tried again by its own policy, however its result comes', async (t) => {
-  const { reproq, url, token } = await testBroker(t, { retryBaseMs: 60_000, reconnectMs: 5_000 })
+  const { reproq, url, token } = await testBroker(t, { retryBaseMs: 60_000, retryCapMs: 60_000, reconnectMs: 5_000 })
   const retry = { backoff: [0, 0, 0, '1h'], jitter: 0, nonRetryable: ['CardDeclined'] }
   const run = await reproq.enqueue(scale, { args: [1] }, { retry, maxAttempts: 9 })
   let worker = await ScriptedWorker.hello(t, url, token)
