@@ -236,7 +236,7 @@ BEGIN
            failed_at = CASE WHEN r.cause IN ('FAILED', 'GONE') THEN now() END,
            last_error = CASE WHEN r.cause IS NULL THEN NULL ELSE left(s.kind || ': ' || s.message, 1024) END,
            errors_json = CASE WHEN r.cause IS NULL THEN t.errors_json ELSE t.errors_json || jsonb_strip_nulls(jsonb_build_object(
-             'kind', s.kind, 'message', s.message, 'failed_result_id', r.root, 'at', now())) END
+             'kind', s.kind, 'exception_class', CASE s.kind WHEN 'workflow_failed' THEN 'WorkflowFailed' END, 'message', s.message, 'failed_result_id', r.root, 'at', now())) END
       FROM reason r
       CROSS JOIN LATERAL (SELECT CASE r.cause WHEN 'SKIPPED' THEN 'workflow_skipped' ELSE 'workflow_failed' END AS kind, CASE r.cause
         WHEN 'SKIPPED' THEN 'It was not needed, given how the runs before it ended'

@@ -1,12 +1,12 @@
 import { query, type Ask } from './ask.js'
 import type { RunOutcomes } from '../../protocol/src/rest-operations.js'
-import type { CancelResult, Enqueued, EnqueuedMany, EnqueueRequest, Run, RunList } from '../../protocol/src/rest.js'
+import type { CancelResult, Enqueued, EnqueuedMany, EnqueuedWorkflow, EnqueueRequest, Run, RunList } from '../../protocol/src/rest.js'
 import { BrokerHttp } from './broker-http.js'
 import { durationMs, type Duration } from './duration.js'
 import { enqueueRequest, payloadText, type EnqueueOptions } from './enqueue-request.js'
 import { InvalidOption, PartlyEnqueued } from './errors.js'
 import { Operations } from './operations.js'
-import { insertRun, type SqlClient } from './pg.js'
+import { insertRun, insertWorkflow, type SqlClient } from './pg.js'
 import { Queues } from './queues.js'
 import { filterQuery, type RunFilter } from './run-filter.js'
 import { RunHandle, type WaitOptions } from './run-handle.js'
@@ -14,6 +14,9 @@ import { Schedules } from './schedules.js'
 import { Workers } from './workers.js'
 import type { CallArguments, InputOf, OutputOf, TaskReference } from './task-reference.js'
 import type { OpenTransport } from './transport.js'
+import { chainOf, chordOf, graphOf, groupOf, type Draft, type Step, type StepOutput, type WorkflowOptions } from './workflow.js'
+import { WorkflowHandle } from './workflow-handle.js'
+import { Workflows } from './workflows.js'
 
 /** Where a broker started by hand listens. */
 const DEFAULT_URL = 'http://127.0.0.1:4700'
@@ -32,6 +35,12 @@ export interface ReproqOptions {
 /** Options of an enqueue, and the transaction it may be part of. */
 export interface EnqueueOptionsWithTransaction extends EnqueueOptions {
   /** Your own `pg` client with an open transaction: the run exists when it commits, and never did when it rolls back. */
+  tx?: SqlClient
+}
+
+/** Options of a workflow, and the transaction it may be part of. */
+export interface WorkflowOptionsWithTransaction extends WorkflowOptions {
+  /** As in an enqueue: your own `pg` client with an open transaction. */
   tx?: SqlClient
 }
 
@@ -59,6 +68,7 @@ export class Client {
   /** Work on all runs that a filter means. */
   readonly operations: Operations
   readonly queues: Queues
+  readonly workflows: Workflows
   readonly workers: Workers
 
   /** Throws InvalidOption for a URL that is none, and InvalidDuration. */
@@ -74,6 +84,7 @@ export class Client {
     this.#ask = ask
     this.operations = new Operations(ask)
     this.queues = new Queues(ask)
+    this.workflows = new Workflows(ask)
     this.workers = new Workers(ask)
   }
 
@@ -118,6 +129,30 @@ export class Client {
     return run.result(waiting)
   }
 
+  /**
+   * Enqueues runs that go one after the other: each starts when the one before has succeeded, and finds its output in
+   * `context.parents`. All or none are made. The output is that of the last. Throws what `enqueue` throws, as do the next three.
+   */
+  async chain<const Steps extends readonly Step[]>(steps: Steps, options: WorkflowOptionsWithTransaction = {}): Promise<WorkflowHandle<LastOutput<Steps>>> {
+    return this.#workflow(await chainOf(steps, options), options, (outputs) => outputs[0])
+  }
+
+  /** Enqueues runs that belong together and wait for nothing. The outputs come in the order of the steps. */
+  async group<const Steps extends readonly Step[]>(steps: Steps, options: WorkflowOptionsWithTransaction = {}): Promise<WorkflowHandle<{ -readonly [At in keyof Steps]: StepOutput<Steps[At]> }>> {
+    return this.#workflow(await groupOf(steps, options), options, (outputs) => outputs)
+  }
+
+  /** Enqueues a group and a run that starts when all of it has succeeded, and whose output is that of the whole. Without steps it starts at once. */
+  async chord<Output>(steps: readonly Step[], callback: Step<Output>, options: WorkflowOptionsWithTransaction = {}): Promise<WorkflowHandle<Output>> {
+    return this.#workflow(await chordOf(steps, callback, options), options, (outputs) => outputs[0])
+  }
+
+  /** Enqueues any graph of runs: each step names in `after` those it waits for, and says in `when` how they must have ended. The outputs come by name. */
+  async workflow<Steps extends Record<string, Step>>(steps: Steps, options: WorkflowOptionsWithTransaction = {}): Promise<WorkflowHandle<{ [Name in keyof Steps]: StepOutput<Steps[Name]> }>> {
+    const draft = await graphOf(steps, options)
+    return this.#workflow(draft, options, (outputs) => Object.fromEntries(draft.ends.map((name, at) => [name, outputs[at]]).filter(([, output]) => output !== undefined)))
+  }
+
   /** A handle for a run that was enqueued elsewhere or earlier. Asks nothing; a wrong id shows at its first use. */
   handle<T extends TaskReference>(id: string): RunHandle<OutputOf<T>> {
     return this.#handle<T>({ id, deduplicated: false })
@@ -159,6 +194,14 @@ export class Client {
     return this.#http.ask<Answer>({ method: 'POST', path, body: payloadText(runs[0]?.task ?? '', body), repeatable, until: this.#until() })
   }
 
+  async #workflow<Output>({ request, ends }: Draft, { tx }: WorkflowOptionsWithTransaction, outputOf: (outputs: unknown[]) => unknown): Promise<WorkflowHandle<Output>> {
+    const enqueued = tx
+      ? await insertWorkflow(tx, request)
+      : await this.#http.ask<EnqueuedWorkflow>({ method: 'POST', path: '/v1/workflows', body: payloadText(request.nodes[0]?.task ?? '', request), repeatable: request.idempotency_key !== undefined, until: this.#until() })
+    const runs = Object.entries(enqueued.runs).map(([name, id]) => [name, new RunHandle(this.#http, { id, deduplicated: enqueued.deduplicated }, this.#requestTimeoutMs)] as const)
+    return new WorkflowHandle<Output>(this.workflows, enqueued, Object.fromEntries(runs), ends, outputOf)
+  }
+
   #handle<T extends TaskReference>(enqueued: Enqueued): RunHandle<OutputOf<T>> {
     return new RunHandle<OutputOf<T>>(this.#http, enqueued, this.#requestTimeoutMs)
   }
@@ -167,6 +210,8 @@ export class Client {
     return performance.now() + this.#requestTimeoutMs
   }
 }
+
+type LastOutput<Steps extends readonly Step[]> = Steps extends readonly [...Step[], infer Last] ? StepOutput<Last> : StepOutput<Steps[number]>
 
 /** Browsers and edge runtimes have no `process`. An empty variable counts as none. */
 function environment(name: string): string | undefined {

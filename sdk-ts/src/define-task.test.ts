@@ -13,6 +13,10 @@ const context = (input: unknown): TaskContext => ({
   runId: '7',
   task: 'greet',
   queue: 'default',
+  parents: {},
+  parent: () => {
+    throw new Error('it has none')
+  },
 })
 
 t.test('run is given what the schema makes of the input, and callers get what the output schema makes of its answer', async (t) => {

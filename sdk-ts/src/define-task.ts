@@ -3,7 +3,7 @@ import { durationMs, type Duration } from './duration.js'
 import { InvalidInput, InvalidOption, InvalidOutput } from './errors.js'
 import { retryPolicy, type RetryOptions, type RunControls } from './run-options.js'
 import type { Issue, StandardSchema } from './standard-schema.js'
-import type { Call, TaskReference } from './task-reference.js'
+import type { Call, OutputOf, TaskReference } from './task-reference.js'
 
 /** Writes lines that belong to a run. `fields` must be plain JSON values. */
 export interface TaskLog {
@@ -11,6 +11,17 @@ export interface TaskLog {
   info(message: string, fields?: Record<string, unknown>): void
   warn(message: string, fields?: Record<string, unknown>): void
   error(message: string, fields?: Record<string, unknown>): void
+}
+
+/** A run of the same workflow that a run waited for, as it had ended by then. */
+export interface Parent<Output = unknown> {
+  /** Id of the run. */
+  run: string
+  status: 'SUCCESSFUL' | 'FAILED' | 'CANCELLED'
+  /** What it returned, as JSON makes it; null unless it succeeded. */
+  output: Output
+  /** Why it did not succeed. */
+  error?: string
 }
 
 /** What `run` is given: the input, and the attempt it is part of. */
@@ -26,6 +37,10 @@ export interface TaskContext<Input = unknown> {
   readonly runId: string
   readonly task: string
   readonly queue: string
+  /** In a workflow: the runs this one waited for, by name (by run id for a run that Django made). Throws ParentsUnavailable when they are too large. */
+  readonly parents: Readonly<Record<string, Parent>>
+  /** One of them, with its type: `context.parent<typeof fetchPage>('fetch').output`. Throws ParentsUnavailable when there is none of that name. */
+  parent<T extends TaskReference>(name: string): Parent<OutputOf<T>>
 }
 
 /** A task of this process: its definition, ready to be enqueued by a producer and performed by a worker. */

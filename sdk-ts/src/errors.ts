@@ -75,6 +75,11 @@ export class RunNotFound extends HttpProblem {
   override name = 'RunNotFound'
 }
 
+/** No workflow has this id. `code` WORKFLOW_NOT_FOUND. */
+export class WorkflowNotFound extends HttpProblem {
+  override name = 'WorkflowNotFound'
+}
+
 /** The token is missing, wrong, or not allowed to do this: `status` 401 or 403. */
 export class AccessDenied extends HttpProblem {
   override name = 'AccessDenied'
@@ -88,6 +93,7 @@ export class BrokerUnavailable extends HttpProblem {
 /** The error class for a problem the broker reported. */
 export function problemError(problem: Problem): HttpProblem {
   if (problem.code === 'RUN_NOT_FOUND') return new RunNotFound(problem)
+  if (problem.code === 'WORKFLOW_NOT_FOUND') return new WorkflowNotFound(problem)
   if (problem.status === 401 || problem.status === 403) return new AccessDenied(problem)
   if (problem.status === 503) return new BrokerUnavailable(problem)
   return new HttpProblem(problem)
@@ -140,6 +146,17 @@ export class InvalidOutput extends ReproqError {
     })
     this.name = 'InvalidOutput'
     this.issues = issues
+  }
+}
+
+/** What the runs before it came to cannot be given to this one. Final: it stays as it is. `code` PARENTS_UNAVAILABLE. */
+export class ParentsUnavailable extends ReproqError {
+  override readonly retryable = false
+  constructor(task: string, runId: string, reason: string) {
+    super('PARENTS_UNAVAILABLE', `Task "${task}" (run ${runId}) asked for its parents: ${reason}`, {
+      hint: 'Let large results be stored elsewhere and return references; a run has the parents that its node names in "after"',
+    })
+    this.name = 'ParentsUnavailable'
   }
 }
 

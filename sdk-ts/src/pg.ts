@@ -1,4 +1,4 @@
-import type { Enqueued, EnqueueRequest } from '../../protocol/src/rest.js'
+import type { Enqueued, EnqueuedWorkflow, EnqueueRequest, EnqueueWorkflowRequest } from '../../protocol/src/rest.js'
 import { canonicalSpec, specShape } from '../../protocol/src/spec-text.js'
 import { enqueueRequest, payloadText, type EnqueueOptions } from './enqueue-request.js'
 import { InvalidInput, InvalidOption } from './errors.js'
@@ -88,4 +88,16 @@ function equalRun(request: EnqueueRequest, args: string, kwargs: string): string
   } catch (error) {
     throw new InvalidInput(request.task, [{ message: error instanceof Error ? error.message : String(error) }], error)
   }
+}
+
+/** A whole workflow, its nodes in an order in which each stands after those it waits for. */
+export async function insertWorkflow(client: SqlClient, { nodes, name, idempotency_key }: EnqueueWorkflowRequest): Promise<EnqueuedWorkflow> {
+  const { rows } = await client.query('SELECT workflow_id::text AS id, deduplicated, runs::text FROM reproq_enqueue_workflow($1::jsonb, $2, $3)', [
+    payloadText(nodes[0]?.task ?? '', nodes),
+    name ?? null,
+    idempotency_key ?? null,
+  ])
+  const [row] = rows
+  if (!row) throw new ReproqError('NO_RUN', 'reproq_enqueue_workflow returned no row', { hint: 'bring the database up to date: reproq migrate' })
+  return { id: String(row.id), deduplicated: row.deduplicated === true, runs: JSON.parse(String(row.runs)) as Record<string, string> }
 }

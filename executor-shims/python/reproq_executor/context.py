@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from threading import get_ident, main_thread
 from typing import Any, Optional
 
-from .errors import Terminated
+from .errors import ParentsUnavailable, Terminated
 
 _UNREAD = object()
 
@@ -18,7 +18,7 @@ _UNREAD = object()
 class Run:
     """The attempt being executed. ``result_id``, ``task_path`` and ``queue_name`` are Reproq's names for the same."""
 
-    __slots__ = ("_cancelled", "_checkpoint", "_report", "_shields", "_stop_is_due", "attempt", "max_attempts", "metadata", "queue", "run_id", "task")
+    __slots__ = ("_cancelled", "_checkpoint", "_parents", "_parents_error", "_report", "_shields", "_stop_is_due", "attempt", "max_attempts", "metadata", "queue", "run_id", "task")
 
     # Written out: the dataclasses module would cost every start several milliseconds.
     def __init__(self, run_id: str, attempt: int, task: str, queue: str, max_attempts: Optional[int] = None, metadata: Optional[dict[str, Any]] = None) -> None:
@@ -32,6 +32,8 @@ class Run:
         self._stop_is_due = False
         self._shields = 0
         self._checkpoint: Any = _UNREAD
+        self._parents: dict[str, dict[str, Any]] = {}
+        self._parents_error: Optional[str] = None
         self._report: Optional[Callable[[str], None]] = None
 
     def __repr__(self) -> str:
@@ -60,6 +62,17 @@ class Run:
         if self._checkpoint is _UNREAD:
             self._checkpoint = _left_behind()
         return self._checkpoint
+
+    @property
+    def parents(self) -> dict[str, dict[str, Any]]:
+        """In a workflow, the runs this one waited for, by name (by run id for a run that Django made):
+        ``current().parents["fetch"]["output"]``; besides ``output`` there are ``run``, ``status`` and, of a failed one, ``error``."""
+        if self._parents_error is not None:
+            raise ParentsUnavailable(
+                f"{self.task} (run {self.run_id}) asked for its parents: {self._parents_error}. "
+                "Let large results be stored elsewhere and return references"
+            )
+        return self._parents
 
     @contextmanager
     def uninterrupted(self) -> Iterator[None]:

@@ -7,6 +7,10 @@ class NonRetryableError(Exception):
     """Failing again is certain: no further attempt is made."""
 
 
+class ParentsUnavailable(NonRetryableError):
+    """What the runs before this one came to is too large to be given to it."""
+
+
 class RetryAfter(Exception):
     """Try again in ``seconds``, in place of the usual backoff, while attempts remain."""
 
@@ -32,5 +36,5 @@ class InvalidOutput(Exception):
 
 
 # In envelopes a class carries the name people import it by.
-for _public in (NonRetryableError, RetryAfter, Terminated):
+for _public in (NonRetryableError, ParentsUnavailable, RetryAfter, Terminated):
     _public.__module__ = "reproq_executor"

@@ -77,6 +77,10 @@ def _describe(run: context.Run, spec: dict[str, Any], order: Order) -> None:
     run.queue = str(spec.get("queue_name") or "")
     if isinstance(spec.get("metadata"), dict):
         run.metadata = spec["metadata"]
+    if isinstance(spec.get("parents"), dict):
+        run._parents = spec["parents"]
+    if isinstance(spec.get("parents_error"), str):
+        run._parents_error = spec["parents_error"]
     if order.checkpoint is not None:
         run._checkpoint = json.loads(order.checkpoint)
     run._report = order.report

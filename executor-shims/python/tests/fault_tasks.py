@@ -314,3 +314,7 @@ def leak(megabytes, kept=[]):  # noqa: B006
 def payload_file():
     path = sys.argv[sys.argv.index("--payload-file") + 1]
     return [path, oct(os.stat(path).st_mode & 0o777)]
+
+
+def sum_of_parents():
+    return sum(parent["output"] for parent in current().parents.values())

@@ -52,6 +52,15 @@ class Execute(unittest.TestCase):
         _module(task=lambda: [current().attempt, current().max_attempts])
         self.assertEqual(json.loads(execute(lambda: b'{"task_path":"temporary_tasks.task"}', order))["return"], [2, 5])
 
+    def test_parents_are_known_to_a_run_of_a_workflow(self):
+        parents = {"fetch": {"run": "6", "status": "SUCCESSFUL", "output": [1.5]}}
+        self.assertEqual(_run(lambda: current().parents["fetch"]["output"], spec={"parents": parents})["return"], [1.5])
+        self.assertEqual(_run(lambda: current().parents)["return"], {})
+        self.assertEqual(_run(lambda: 1, spec={"parents_error": "too large"})["return"], 1, "who does not ask is not told")
+        refused = _run(lambda: current().parents, spec={"parents_error": "too large"})
+        self.assertEqual((refused["exception_class"], refused["retryable"]), ("reproq_executor.ParentsUnavailable", False))
+        self.assertIn("temporary_tasks.task (run 7) asked for its parents: too large", refused["message"])
+
     def test_progress_is_told_as_it_comes_and_its_last_checkpoint_is_known(self):
         told = []
 

@@ -1,6 +1,7 @@
-import type { TaskContext, TaskLog } from '../../../sdk-ts/src/define-task.js'
-import { InvalidInput } from '../../../sdk-ts/src/errors.js'
+import type { Parent, TaskContext, TaskLog } from '../../../sdk-ts/src/define-task.js'
+import { InvalidInput, ParentsUnavailable } from '../../../sdk-ts/src/errors.js'
 import type { Assignment } from './executor.js'
+import type { OutputOf, TaskReference } from '../../../sdk-ts/src/task-reference.js'
 import { abortSignalOf, type StopSignal } from './stop-signal.js'
 
 /** What a handler is given. The signal and the log are made when they are first read: most handlers look at neither. */
@@ -11,6 +12,7 @@ export class AttemptContext implements TaskContext {
   readonly #makeLog: (assignment: Assignment) => TaskLog
   #signal: AbortSignal | undefined
   #log: TaskLog | undefined
+  #parents: Readonly<Record<string, Parent>> | undefined
 
   /** Throws InvalidInput for a call with more than one argument. */
   constructor(assignment: Assignment, stopping: StopSignal, makeLog: (assignment: Assignment) => TaskLog) {
@@ -26,6 +28,16 @@ export class AttemptContext implements TaskContext {
 
   get log(): TaskLog {
     return (this.#log ??= this.#makeLog(this.#assignment))
+  }
+
+  get parents(): Readonly<Record<string, Parent>> {
+    return (this.#parents ??= parentsOf(this.#assignment))
+  }
+
+  parent<T extends TaskReference>(name: string): Parent<OutputOf<T>> {
+    const parent = this.parents[name]
+    if (!parent) throw new ParentsUnavailable(this.task, this.runId, `none of them is named "${name}"; there are: ${Object.keys(this.parents).join(', ') || 'none'}`)
+    return parent as Parent<OutputOf<T>>
   }
 
   get attempt(): number {
@@ -47,6 +59,13 @@ export class AttemptContext implements TaskContext {
   get queue(): string {
     return this.#assignment.queue
   }
+}
+
+/** Read only when a handler asks: few do. */
+function parentsOf({ task, run, spec }: Assignment): Record<string, Parent> {
+  const { parents = {}, parents_error } = JSON.parse(spec) as { parents?: Record<string, Parent>; parents_error?: string }
+  if (parents_error !== undefined) throw new ParentsUnavailable(task, run, parents_error)
+  return parents
 }
 
 /** The one input of a call: its single argument, or its keyword arguments when a producer of another language sent those. */
