@@ -112,8 +112,8 @@ t.test('a full batch is followed by another look, a short one is not', async (t)
   const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 100 })
   dispatch.register(taker)
   await until('all five', () => taker.got.length === 5)
-  await turns()
-  t.equal(watched.queries, 3)
+  await until('asleep', () => !dispatch.isBusy)
+  t.equal(watched.queries, 4, 'the short one came from the watermark: the last looks at the head')
 })
 
 t.test('a wake-up that comes while a lease is on its way is not lost', async (t) => {
@@ -307,4 +307,20 @@ t.test('places are reserved for runs to be born leased only where nothing ready 
   t.equal(reserved(), 0, 'there is word of a ready run, and nobody has asked for it yet')
   await until('the second look', () => watched.queries === 2 && !dispatch.isBusy)
   t.equal(reserved(), 3)
+})
+
+t.test('a run that comes in front of the watermark is found before the queue falls asleep', async (t) => {
+  const given = await givenDatabase(t)
+  const { dispatch, watched } = dispatchOn(t, given, { batch: 2 })
+  const taker = new TestTaker(await givenSession(given.db), { queues: ['default'], free: 100 })
+  await givenRuns(given.db, {}, {}, {}, {})
+  let inFront: string | undefined
+  watched.after = async () => {
+    inFront ??= (await givenRuns(given.db, { priority: 100 }))[0]
+  }
+  dispatch.register(taker)
+  await until('all are leased', () => taker.got.length === 5)
+  t.equal(taker.got[4]?.run, inFront, 'nobody said that it is there')
+  await until('asleep', () => !dispatch.isBusy)
+  t.strictSame(await misplaced(given.others), [])
 })

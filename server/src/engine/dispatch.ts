@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { sqlState, type Db } from '../db/pool.js'
 import type { Events } from '../events.js'
 import { lease, leaseGated, type Leased, type Slot } from '../runs/lease.js'
+import { Watermarks } from './watermarks.js'
 
 /** Queues that share a number of free places. */
 export interface FreeLane {
@@ -72,6 +73,7 @@ export class Dispatch {
   readonly #promised = new WeakMap<readonly string[], number>()
   /** Leases that statements on their way may be writing. */
   readonly #flying = new Set<string>()
+  readonly #watermarks = new Watermarks()
   #turning = false
   #statement: Promise<void> | undefined
   #stopped = false
@@ -211,9 +213,14 @@ export class Dispatch {
   }
 
   async #leaseFreely(queues: string[], slots: Place[]) {
-    const { taken, gated, runs } = await lease(this.#db, queues, slots, this.#options.leaseMs, this.#options.parentsBytes)
+    const { taken, reached, gated, runs } = await lease(this.#db, queues, slots, this.#options.leaseMs, this.#options.parentsBytes, this.#watermarks.of(queues))
     if (gated) for (const queue of queues) this.#gated.add(queue)
-    return { runs, more: gated || taken === slots.length }
+    if (taken === slots.length && reached !== null) {
+      this.#watermarks.reached(queues, reached)
+      return { runs, more: true }
+    }
+    // Nothing is left behind the marks; whether that is all is known at the head.
+    return { runs, more: this.#watermarks.forget(queues) || gated }
   }
 
   async #leaseGated(queues: string[], slots: Place[]) {

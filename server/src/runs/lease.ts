@@ -33,17 +33,28 @@ export interface Leased {
 }
 
 type Params = [queues: string[], places: string, sessions: string[], workers: string[], leases: string, leaseMs: number, parentsBytes: number]
-type Row = (Leased | { run: null }) & { taken: number; gated: boolean }
-const leaseSql = statement<Params, Row>(import.meta.url, 'lease.sql')
+type Row = (Leased | { run: null }) & { taken: number; reached: string | null; gated: boolean }
+const leaseSql = statement<[...Params, marks: string], Row>(import.meta.url, 'lease.sql')
+
+/** Below every claim key. */
+export const HEAD = '-9223372036854775808'
+
+interface Turn {
+  taken: number
+  reached: string | null
+  gated: boolean
+  runs: Leased[]
+}
 
 /**
  * READY → RUNNING. Hands the best ready runs of `queues` to `slots`, one each. `taken` counts the entries that left the
- * ready table: fewer than slots means that the queues are empty. `gated`: none was leased, because some have to be asked for
- * one by one (`leaseGated`).
+ * ready table: fewer than slots means that the queues are empty, from `marks` on (claim keys; default: from the head). `reached`: the
+ * claim key of the last that left. `gated`: none was leased, because some have to be asked for one by one (`leaseGated`).
  */
-export async function lease(db: Db, queues: string[], slots: Slot[], leaseMs: number, parentsBytes?: number): Promise<{ taken: number; gated: boolean; runs: Leased[] }> {
-  const rows = await db.query(leaseSql, paramsOf(queues, slots, leaseMs, parentsBytes))
-  return { taken: rows[0]?.taken ?? 0, gated: rows[0]?.gated ?? false, runs: leasedOf(rows) }
+export async function lease(db: Db, queues: string[], slots: Slot[], leaseMs: number, parentsBytes?: number, marks: string[] = queues.map(() => HEAD)): Promise<Turn> {
+  const rows = await db.query(leaseSql, [...paramsOf(queues, slots, leaseMs, parentsBytes), plainArray(marks)])
+  const { taken = 0, reached = null, gated = false } = rows[0] ?? {}
+  return { taken, reached, gated, runs: leasedOf(rows) }
 }
 
 /** What a turn of `leaseGated` found besides runs to lease. */

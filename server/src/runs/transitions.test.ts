@@ -131,7 +131,7 @@ t.test('an entry whose run is not ready any more is dropped, counted as taken, a
   const [id] = await givenRuns(given.db, {})
   // As after a bug or a restored table: the triggers would not let this happen.
   await given.others.query('BEGIN; SET LOCAL reproq.internal = on; UPDATE task_runs SET status = \'FAILED\'; COMMIT')
-  t.strictSame(await lease(given.db, ['default'], slots(1), 60_000), { taken: 1, gated: false, runs: [] })
+  t.match(await lease(given.db, ['default'], slots(1), 60_000), { taken: 1, gated: false, runs: [] })
   t.strictSame(await placesOf(given.others, id as string), [])
 })
 
