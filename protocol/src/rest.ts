@@ -232,6 +232,7 @@ export const Run = Type.Object(
     fair_key: Nullable(Type.String()),
     expires_at: Nullable(Instant),
     retry: Nullable(RetryPolicy),
+    blocked_by: Type.Union([Type.String(), Type.Null()], { description: 'what it waits for although it is due: lock:<key>, concurrency:<key>, or rate:<key of a limit>' }),
   },
   { title: 'Run' },
 )

@@ -1,5 +1,6 @@
 import type { TSchema } from 'typebox'
 import { brokerFrames, workerFrames } from './frames.js'
+import * as limits from './rest-limits.js'
 import * as operations from './rest-operations.js'
 import * as rest from './rest.js'
 import * as schedules from './schedules.js'
@@ -33,6 +34,6 @@ function document(name: string, title: string, definitions: Definitions, root: o
 
 /** Bodies have a title; parts of them and plain constants have none. */
 function restSchemas(): Definitions {
-  const named = Object.entries({ ...rest, ...schedules, ...operations }).filter(([name, value]) => typeof value === 'object' && 'title' in value && value.title === name)
+  const named = Object.entries({ ...rest, ...schedules, ...operations, ...limits }).filter(([name, value]) => typeof value === 'object' && 'title' in value && value.title === name)
   return Object.fromEntries(named) as Definitions
 }

@@ -1,5 +1,5 @@
 /** One request to the broker. `repeatable` (default): asking twice does no harm, so it is asked again while the broker is away. */
-export type Ask = <Answer>(method: 'GET' | 'POST', path: string, options?: { body?: unknown; repeatable?: boolean }) => Promise<Answer>
+export type Ask = <Answer>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, options?: { body?: unknown; repeatable?: boolean }) => Promise<Answer>
 
 /** What is undefined is left out. */
 export function query(fields: Record<string, string | number | undefined>): URLSearchParams {

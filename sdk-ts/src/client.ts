@@ -5,6 +5,7 @@ import { BrokerHttp } from './broker-http.js'
 import { durationMs, type Duration } from './duration.js'
 import { enqueueRequest, payloadText, type EnqueueOptions } from './enqueue-request.js'
 import { InvalidOption, PartlyEnqueued } from './errors.js'
+import { Limits } from './limits.js'
 import { Operations } from './operations.js'
 import { insertRun, insertWorkflow, type SqlClient } from './pg.js'
 import { Queues } from './queues.js'
@@ -69,6 +70,7 @@ export class Client {
   readonly operations: Operations
   readonly queues: Queues
   readonly workflows: Workflows
+  readonly limits: Limits
   readonly workers: Workers
 
   /** Throws InvalidOption for a URL that is none, and InvalidDuration. */
@@ -85,6 +87,7 @@ export class Client {
     this.operations = new Operations(ask)
     this.queues = new Queues(ask)
     this.workflows = new Workflows(ask)
+    this.limits = new Limits(ask)
     this.workers = new Workers(ask)
   }
 

@@ -84,6 +84,7 @@ export const aRun = (fields: Partial<Run> = {}): Run => ({
   fair_key: null,
   expires_at: null,
   retry: null,
+  blocked_by: null,
   ...fields,
 })
 

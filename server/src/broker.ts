@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
 import { pino, type Logger } from 'pino'
 import type { Config } from './config.js'
 import { Listen } from './db/listen.js'
@@ -72,6 +73,8 @@ export class Broker {
   constructor(config: Config, log: Logger = pino({ level: config.logLevel, serializers: { err: pino.stdSerializers.errWithCause } }, pino.destination(2))) {
     this.config = config
     this.log = log
+    // Every chore's loop listens.
+    setMaxListeners(0, this.#abort.signal)
     const warn = (message: string) => (error: unknown) => log.warn({ err: error }, message)
     this.#pool = new Pool(config.databaseUrl, config.poolSize)
     this.#reads = new Pool(config.databaseUrl, config.readPoolSize, { name: 'reproq reads', statementMs: READ_MS })

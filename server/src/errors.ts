@@ -8,6 +8,7 @@ const catalogue = {
   SCHEDULE_NOT_FOUND: { status: 404, title: 'No such schedule', hint: 'reproq schedules list shows the names there are.' },
   OPERATION_NOT_FOUND: { status: 404, title: 'No such operation', hint: 'reproq operations list shows those there are; old ones are forgotten after 30 days.' },
   WORKER_NOT_FOUND: { status: 404, title: 'No such worker', hint: 'reproq workers list shows those there are.' },
+  LIMIT_NOT_FOUND: { status: 404, title: 'No such rate limit', hint: 'GET /v1/limits (reproq limits list) names those there are; in a path, the key is percent-encoded.' },
   ROUTE_NOT_FOUND: { status: 404, title: 'No such route', hint: 'The routes are listed at /docs.' },
   INVALID_REQUEST: { status: 400, title: 'The request does not have the expected shape', hint: 'Compare it with the schema at /docs.' },
   INVALID_WORKFLOW: { status: 400, title: 'The runs of the workflow cannot wait for each other like that', hint: 'Each node needs a name of its own, and "after" names nodes of the same workflow, without going in a circle.' },

@@ -32,6 +32,7 @@ const commands: { name: string; summary: string; load: () => Promise<(program: C
   { name: 'worker', summary: 'start a worker that leases runs from a broker', load: async () => (await import('./worker.js')).registerWorker },
   { name: 'migrate', summary: 'bring the database to the schema of this version', load: async () => (await import('./migrate.js')).registerMigrate },
   { name: 'run', summary: 'enqueue a run, wait for it, print its result', load: async () => (await import('./run.js')).registerRun },
+  { name: 'limits', summary: 'rate limits of tasks, queues and keys', load: async () => (await import('./limits.js')).registerLimits },
   { name: 'tokens', summary: 'create, list and revoke bearer tokens', load: async () => (await import('./tokens.js')).registerTokens },
   { name: 'config', summary: 'the settings of the broker, and where each value comes from', load: async () => (await import('./config.js')).registerConfig },
 ]

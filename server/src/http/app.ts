@@ -10,6 +10,7 @@ import { BrokerError } from '../errors.js'
 import type { HttpContext } from './context.js'
 import { eventStreamRoute } from './event-stream.js'
 import { healthRoutes } from './health.js'
+import { limitRoutes } from './limits.js'
 import { parseKeepingSource } from './json-body.js'
 import { operationRoutes } from './operations.js'
 import { sendProblem } from './problem.js'
@@ -60,6 +61,7 @@ export async function buildApp(context: HttpContext): Promise<App> {
       request.token = await context.tokens.authenticate(request.headers.authorization)
     })
     runRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
+    limitRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
     workflowRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
     scheduleRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
     operationRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)

@@ -32,6 +32,7 @@ interface RunRow extends SummaryRow {
   fairKey: string | null
   expiresAt: Date | null
   retry: string | null
+  blockedBy: string | null
 }
 
 /** A run as REST shows it, already JSON text: arguments and output are spliced in as stored. */
@@ -91,7 +92,7 @@ function render(row: RunRow): string {
 
 /** The last members of the object. */
 function controls(row: RunRow): string {
-  const texts = { lock_key: row.lockKey, concurrency_key: row.concurrencyKey, concurrency_limit: row.concurrencyKey === null ? null : row.concurrencyLimit, rate_key: row.rateKey, fair_key: row.fairKey, expires_at: instant(row.expiresAt) }
+  const texts = { lock_key: row.lockKey, concurrency_key: row.concurrencyKey, concurrency_limit: row.concurrencyKey === null ? null : row.concurrencyLimit, rate_key: row.rateKey, fair_key: row.fairKey, expires_at: instant(row.expiresAt), blocked_by: row.blockedBy }
   return `${JSON.stringify(texts).slice(1, -1)},"retry":${row.retry ?? 'null'}`
 }
 

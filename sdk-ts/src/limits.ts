@@ -1,0 +1,33 @@
+import type { Limit, LimitList, LimitRequest } from '../../protocol/src/rest-limits.js'
+import type { Ask } from './ask.js'
+
+/** Rate limits of tasks (`task:email.send`), queues (`queue:mail`), everything (`global`) and rate keys (`key:customer-42`). Changing them needs a token with `admin`. */
+export class Limits {
+  readonly #ask: Ask
+  constructor(ask: Ask) {
+    this.#ask = ask
+  }
+
+  async list(): Promise<Limit[]> {
+    return (await this.#ask<LimitList>('GET', '/v1/limits')).limits
+  }
+
+  /** Throws HttpProblem LIMIT_NOT_FOUND. */
+  get(key: string): Promise<Limit> {
+    return this.#ask('GET', path(key))
+  }
+
+  /** Holds at once, for runs that wait too; begins with its whole burst. `set('queue:mail', { limit: 100, per: 'minute' })` */
+  set(key: string, limit: LimitRequest): Promise<Limit> {
+    return this.#ask('PUT', path(key), { body: limit })
+  }
+
+  /** A more general limit may apply then. Not asked twice. Throws HttpProblem LIMIT_NOT_FOUND. */
+  async remove(key: string): Promise<void> {
+    await this.#ask('DELETE', path(key), { repeatable: false })
+  }
+}
+
+function path(key: string): string {
+  return `/v1/limits/${encodeURIComponent(key)}`
+}

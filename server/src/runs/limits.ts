@@ -1,0 +1,46 @@
+import type { Limit, LimitRequest, LimitUnit } from '../../../protocol/src/index.js'
+import type { Db } from '../db/pool.js'
+import { statement } from '../db/statement.js'
+
+interface Row {
+  key: string
+  perSecond: number
+  burst: number
+  tokens: number | null
+}
+const limitsSql = statement<[string[] | null], Row>(import.meta.url, 'limits.sql')
+const limitSetSql = statement<[string, number, number], never>(import.meta.url, 'limit-set.sql')
+const limitRemoveSql = statement<[string], { key: string }>(import.meta.url, 'limit-remove.sql')
+
+const SECONDS: Record<LimitUnit, number> = { second: 1, minute: 60, hour: 3_600, day: 86_400 }
+
+/** All rate limits, or one. */
+export async function limits(db: Db, key?: string): Promise<Limit[]> {
+  return (await db.query(limitsSql, [key === undefined ? null : [key]])).map(limitOf)
+}
+
+/** Makes a rate limit, or gives it other numbers; its bucket begins full. Holds at once, also for runs that wait. */
+export async function setLimit(db: Db, key: string, { limit, per, burst }: LimitRequest): Promise<Limit> {
+  await db.query(limitSetSql, [key, limit / SECONDS[per], burst ?? Math.max(1, Math.floor(limit))])
+  const [set] = await limits(db, key)
+  if (!set) throw new Error('the limit was taken away at the same time')
+  return set
+}
+
+/** Whether there was one. */
+export async function removeLimit(db: Db, key: string): Promise<boolean> {
+  return (await db.query(limitRemoveSql, [key])).length > 0
+}
+
+function limitOf({ key, perSecond, burst, tokens }: Row): Limit {
+  return { key, ...inUnits(perSecond), burst, tokens, active: tokens !== null }
+}
+
+/** The rate as somebody may have said it: Postgres keeps 10 a minute as 0.16666667 a second. */
+export function inUnits(perSecond: number): { limit: number; per: LimitUnit } {
+  for (const [per, seconds] of Object.entries(SECONDS) as [LimitUnit, number][]) {
+    const limit = Math.round(perSecond * seconds)
+    if (Math.abs(perSecond * seconds - limit) <= 1e-6 * limit) return { limit, per }
+  }
+  return { limit: Number(perSecond.toPrecision(6)), per: 'second' }
+}

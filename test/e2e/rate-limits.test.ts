@@ -1,0 +1,65 @@
+import t from 'tap'
+import { givenToken, testBroker } from '../helpers/broker.js'
+import { reproq, reproqJson } from '../helpers/cli.js'
+
+t.test('rate limits over REST: as they were said, with their units; refusals name what is wrong', async (t) => {
+  const { url, token, database } = await testBroker(t)
+  const ask = async (method: string, path: string, body?: unknown, as = token) => {
+    const answer = await fetch(`${url}/v1/limits${path}`, { method, headers: { authorization: `Bearer ${as}`, ...(body !== undefined && { 'content-type': 'application/json' }) }, ...(body !== undefined && { body: JSON.stringify(body) }) })
+    return { status: answer.status, body: (await answer.json()) as Record<string, unknown> }
+  }
+  t.match(await ask('GET', ''), { status: 200, body: { limits: [{ key: 'global', active: false, tokens: null }] } }, 'Reproq’s own row is there, and off')
+  const rows: [key: string, request: object, expected: object][] = [
+    ['queue:mail', { limit: 10, per: 'minute' }, { key: 'queue:mail', limit: 10, per: 'minute', burst: 10, tokens: 10, active: true }],
+    ['task:app.send', { limit: 5, per: 'second', burst: 1 }, { limit: 5, per: 'second', burst: 1, tokens: 1 }],
+    ['key:customer/42', { limit: 7, per: 'day' }, { limit: 7, per: 'day', burst: 7 }],
+    ['global', { limit: 999, per: 'hour', burst: 5 }, { limit: 999, per: 'hour', burst: 5 }],
+    ['queue:odd', { limit: 0.5, per: 'second' }, { limit: 30, per: 'minute', burst: 1 }],
+    ['queue:mail', { limit: 0, per: 'second' }, { limit: 0, active: false, tokens: null }],
+  ]
+  for (const [key, request, expected] of rows) {
+    const path = `/${encodeURIComponent(key)}`
+    t.match(await ask('PUT', path, request), { status: 200, body: expected }, key)
+    t.match(await ask('GET', path), { status: 200, body: { ...expected, tokens: expected && 'tokens' in expected && expected.tokens === null ? null : Number } }, key)
+  }
+  t.match((await database.pool.query(`SELECT tokens_per_second, burst_size FROM rate_limits WHERE key = 'global'`)).rows, [{ tokens_per_second: 0.2775, burst_size: 5 }], 'in Reproq’s own table')
+  t.match(await ask('DELETE', '/global'), { status: 200, body: { key: 'global' } })
+  t.match(await ask('DELETE', '/global'), { status: 404, body: { code: 'LIMIT_NOT_FOUND', detail: /"global"/ } })
+  t.match(await ask('GET', '/queue%3Anobody'), { status: 404, body: { code: 'LIMIT_NOT_FOUND' } })
+  t.match(await ask('PUT', '/mail', { limit: 1, per: 'second' }), { status: 400, body: { code: 'INVALID_REQUEST' } })
+  t.match(await ask('PUT', '/global', { limit: 1, per: 'week' }), { status: 400, body: { code: 'INVALID_REQUEST' } })
+  const reader = await givenToken(database.url, ['read'])
+  t.match(await ask('GET', '', undefined, reader), { status: 200 })
+  t.match(await ask('PUT', '/global', { limit: 1, per: 'second' }, reader), { status: 403, body: { code: 'FORBIDDEN' } })
+})
+
+t.test('a run says what it waits for', async (t) => {
+  const { reproq, database } = await testBroker(t)
+  await database.pool.query(`INSERT INTO task_runs (spec_json, spec_hash, task_path, lock_key, status) VALUES ('{}', 'x', 'go.task', 'one', 'RUNNING')`)
+  const run = await reproq.enqueue('app.task', {}, { lockKey: 'one' })
+  t.match(await run.get(), { status: 'READY', blocked_by: null }, 'nobody has asked for it yet')
+  await database.pool.query(`SELECT FROM reproq_lease_gated('{default}', '{1}', '{1}', '{w}', '{00000000-0000-4000-8000-000000000001}', 1000, 10)`)
+  t.match(await run.get(), { status: 'READY', blocked_by: 'lock:one' })
+})
+
+t.test('rate limits from the SDK and the command line', async (t) => {
+  t.testdir({})
+  const { reproq: client, url, token } = await testBroker(t)
+  t.match(await client.limits.set('key:a/b c', { limit: 3, per: 'hour' }), { key: 'key:a/b c', limit: 3, per: 'hour', burst: 3 })
+  t.match(await client.limits.get('key:a/b c'), { limit: 3 })
+  await client.limits.remove('key:a/b c')
+  await t.rejects(client.limits.get('key:a/b c'), { code: 'LIMIT_NOT_FOUND', status: 404 })
+
+  const env = { REPROQ_URL: url, REPROQ_TOKEN: token }
+  const command = (...args: string[]) => reproq(t, ['limits', ...args], { env })
+  t.match(await command('set', 'queue:mail', '--rate', '100/m', '--burst', '10', '-o', 'id'), { code: 0, stdout: 'queue:mail\n', stderr: '' })
+  t.match((await client.limits.list()).find(({ key }) => key === 'queue:mail'), { limit: 100, per: 'minute', burst: 10 })
+  t.match((await command('list')).stdout, /^KEY +RATE +BURST +FREE NOW\nglobal +off +1 +-\nqueue:mail +100 per minute +10 +10\n$/)
+  t.match(await command('set', 'queue:mail', '--rate', 'off'), { code: 0 })
+  t.match((await reproqJson<{ key: string; active: boolean }[]>(t, ['limits', 'list'], { env })).find(({ key }) => key === 'queue:mail'), { active: false })
+  t.match(await command('rm', 'queue:mail'), { code: 0, stdout: '', stderr: '' })
+  t.match(await command('rm', 'queue:mail'), { code: 3, stderr: /LIMIT_NOT_FOUND.*queue:mail/ })
+  t.match(await command('set', 'queue:mail', '--rate', '100'), { code: 2, stderr: /INVALID_RATE.*"100"[\s\S]*100\/m/ })
+  t.match(await command('set', 'queue:mail', '--rate', '1/s', '--burst', '0'), { code: 2, stderr: /INVALID_BURST/ })
+  t.match(await command('set', 'mail', '--rate', '1/s'), { code: 2, stderr: /INVALID_REQUEST.*global\|/ })
+})
