@@ -36,7 +36,7 @@ t.test('the fast lease leaves everything where one must be asked for, and says s
   const { db, others } = given
   const session = await givenSession(db)
   const [plain, locked] = [await make(given), await make(given, { lock_key: 'a' })]
-  t.strictSame(await lease(db, ['default'], [session, session], 60_000), { taken: 0, gated: true, runs: [] })
+  t.strictSame(await lease(db, ['default'], [session, session], 60_000), { taken: 0, reached: null, gated: true, runs: [] })
   t.match(await lease(db, ['default'], [session], 60_000), { taken: 1, gated: false, runs: [{ run: plain }] }, 'one that the batch does not reach is in nobody’s way')
   const turn = await leaseGated(db, ['default'], [session, session], 60_000)
   t.match(turn, { gated: true, more: false, freed: false, nextMs: null, woken: [], expired: [], runs: [{ run: locked, attempt: 1, slot: 0 }] })
