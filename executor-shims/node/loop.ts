@@ -1,7 +1,7 @@
 import { Stop, type Assignment, type StopReason } from '../worker/src/executor.js'
 import type { InProcessExecutor } from '../worker/src/in-process.js'
 import { Lines } from '../worker/src/lines.js'
-import { envelopeMembers } from './answer.js'
+import { envelopeMembers, progressMessage } from './answer.js'
 import { printed, type Channel } from './channel.js'
 
 /** The payload and a checkpoint, each as JSON in a JSON string, stay well below. */
@@ -40,7 +40,7 @@ export class Loop {
     const lines = new Lines(LINE_BYTES, (line) => this.#take(line), () => process.exit(1))
     process.stdin.on('data', (chunk: Buffer) => lines.push(chunk)).on('end', () => this.#shutDown())
     process.on('SIGTERM', () => (this.#running.size === 0 ? process.exit() : this.#stopAll('cancelled')))
-    this.#say({ t: 'ready', protocol: 1, lang: 'node', pid: process.pid, caps: concurrent ? ['concurrent'] : [], kinds: this.#executor.tasks })
+    this.#say({ t: 'ready', protocol: 1, lang: 'node', pid: process.pid, caps: concurrent ? ['progress', 'concurrent'] : ['progress'], kinds: this.#executor.tasks })
   }
 
   #take(line: Buffer): void {
@@ -55,7 +55,7 @@ export class Loop {
     const stopping = new AbortController()
     this.#running.set(id, stopping)
     const hadChildren = hasChildren()
-    const settlement = await this.#executor.execute(assignmentOf(message), stopping.signal)
+    const settlement = await this.#executor.execute(assignmentOf(message), stopping.signal, { print() {}, progress: (progress) => this.#channel.write(progressMessage(progress, id)) })
     await printed()
     this.#running.delete(id)
     if (!hadChildren && hasChildren()) this.#say({ t: 'recycle', reason: 'a run left a process behind' })

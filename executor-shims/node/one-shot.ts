@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Stop } from '../worker/src/executor.js'
 import type { InProcessExecutor } from '../worker/src/in-process.js'
-import { envelopeMembers } from './answer.js'
+import { envelopeMembers, progressMessage } from './answer.js'
 import { printed, type Channel } from './channel.js'
 import { assignmentOf } from './loop.js'
 
@@ -16,11 +16,16 @@ export async function runOnce(executor: InProcessExecutor, channel: Channel, fla
   const stopping = new AbortController()
   process.on('SIGTERM', () => stopping.abort(new Stop('cancelled')))
   const spec = readFileSync(flags['payload-file'] ?? process.stdin.fd, 'utf8')
-  const settlement = await executor.execute(assignmentOf({ run: flags['result-id'] ?? '', task: taskOf(spec), attempt: Number(flags.attempt ?? 1), spec }), stopping.signal)
+  const settlement = await executor.execute(assignmentOf({ run: flags['result-id'] ?? '', task: taskOf(spec), attempt: Number(flags.attempt ?? 1), spec, ...leftBehind() }), stopping.signal, { print() {}, progress: (progress) => channel.write(progressMessage(progress)) })
   await printed()
   channel.write(`{${envelopeMembers(settlement)}}`)
   await channel.flushed()
   return settlement.outcome === 'ok' ? 0 : 1
+}
+
+function leftBehind(): { checkpoint?: string } {
+  const path = process.env.REPROQ_CHECKPOINT_FILE
+  return path ? { checkpoint: readFileSync(path, 'utf8') } : {}
 }
 
 function taskOf(spec: string): string {

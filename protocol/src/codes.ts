@@ -2,7 +2,13 @@
 export const SUBPROTOCOL = 'reproq.worker.v1'
 
 /** Optional features. One is in force only when both sides listed it in `caps` (RQ-HELLO-004). */
-export const CAPABILITIES = ['resume'] as const
+export const CAPABILITIES = ['resume', 'logs', 'progress'] as const
+
+/** Where a run's output came from: the two descriptors of its process, and the log that a handler is given. */
+export const LOG_STREAMS = ['stdout', 'stderr', 'log'] as const
+export type LogStream = (typeof LOG_STREAMS)[number]
+/** Most characters of one piece of a log. */
+export const LOG_TEXT = 32_768
 
 /**
  * Codes that end a WebSocket, and what a worker does next.

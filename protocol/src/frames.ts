@@ -1,5 +1,5 @@
 import Type, { type Static, type TProperties } from 'typebox'
-import { ERROR_CODES, REFUSAL_CODES, RELEASE_REASONS } from './codes.js'
+import { ERROR_CODES, LOG_STREAMS, LOG_TEXT, REFUSAL_CODES, RELEASE_REASONS } from './codes.js'
 
 /**
  * One schema per frame of the worker protocol; the types follow from them. PROTOCOL.md says what each means.
@@ -80,6 +80,30 @@ export const Release = frame('release', {
 export const WorkerDrain = frame('drain', { deadline_ms: Ms })
 export const Bye = frame('bye', { reason: Name })
 
+const Bytes = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'bytes of UTF-8' })
+/** A piece of what running code printed. Lossy: `dropped` bytes before it were not sent. */
+export const LogItem = Type.Object({
+  l: Handle,
+  seq: Type.Integer({ minimum: 1, maximum: 2_147_483_647 }),
+  stream: literals(LOG_STREAMS),
+  off: Bytes,
+  text: Type.String({ maxLength: LOG_TEXT }),
+  dropped: Type.Optional(Bytes),
+})
+export type LogItem = Static<typeof LogItem>
+export const Log = frame('log', { items: Type.Array(LogItem, { minItems: 1, maxItems: 1_000 }) })
+
+/** How far a run is, in the words of its code. */
+export const ProgressItem = Type.Object({
+  l: Handle,
+  pct: Type.Optional(Type.Number({ minimum: 0, maximum: 100 })),
+  note: Type.Optional(Type.String({ maxLength: 1_024 })),
+  data: Type.Optional(JsonText),
+  checkpoint: Type.Optional(JsonText),
+})
+export type ProgressItem = Static<typeof ProgressItem>
+export const Progress = frame('progress', { items: Type.Array(ProgressItem, { minItems: 1, maxItems: 1_000 }) })
+
 // ── broker → worker ────────────────────────────────────────────────────────────────────────────
 
 export const Verdict = Type.Object({
@@ -100,7 +124,15 @@ export const Welcome = frame('welcome', {
   lease_ms: Ms,
   safety_ms: Ms,
   reconnect_ms: Ms,
-  limits: Type.Object({ frame: Type.Integer(), payload: Type.Integer(), output: Type.Integer(), window: Type.Integer(), batch: Type.Integer() }),
+  limits: Type.Object({
+    frame: Type.Integer(),
+    payload: Type.Integer(),
+    output: Type.Integer(),
+    window: Type.Integer(),
+    batch: Type.Integer(),
+    log: Type.Optional(Type.Integer()),
+    checkpoint: Type.Optional(Type.Integer()),
+  }),
   verdicts: Type.Array(Verdict),
   refused: Type.Array(Type.Object({ queue: Name, code: Type.Literal('forbidden') })),
 })
@@ -117,6 +149,8 @@ export const LeasedRun = Type.Object({
   spec: JsonText,
   parents: Type.Optional(JsonText),
   parents_error: Type.Optional(Text),
+  checkpoint: Type.Optional(JsonText),
+  alone: Type.Optional(literals(['process', 'worker'])),
 })
 export type LeasedRun = Static<typeof LeasedRun>
 export const Runs = frame('runs', { items: Type.Array(LeasedRun, { minItems: 1, maxItems: 1_000 }) })
@@ -157,7 +191,7 @@ export const ErrorFrame = frame('error', {
 })
 
 /** Every frame, by direction and by the value of `t`. */
-export const workerFrames = { hello: Hello, subs: Subs, accept: Accept, hb: Heartbeat, result: Result, release: Release, drain: WorkerDrain, bye: Bye }
+export const workerFrames = { hello: Hello, subs: Subs, accept: Accept, hb: Heartbeat, result: Result, release: Release, log: Log, progress: Progress, drain: WorkerDrain, bye: Bye }
 export const brokerFrames = { welcome: Welcome, runs: Runs, cancel: Cancel, hb_ack: HeartbeatAck, result_ok: ResultOk, result_no: ResultNo, drain: BrokerDrain, error: ErrorFrame }
 
 type FrameOf<Table> = { [T in keyof Table]: Static<Table[T] & import('typebox').TSchema> }

@@ -1,4 +1,5 @@
 import Type, { type Static } from 'typebox'
+import { LOG_STREAMS } from './codes.js'
 import { ProvenResult } from './frames.js'
 
 /** Bodies of the REST interface under `/v1`. The OpenAPI document and the SDK's types come from these. */
@@ -217,6 +218,18 @@ const summary = {
 export const RunSummary = Type.Object(summary, { title: 'RunSummary' })
 export type RunSummary = Static<typeof RunSummary>
 
+export const RunProgress = Type.Object(
+  {
+    attempt: Type.Integer(),
+    pct: Nullable(Type.Number({ minimum: 0, maximum: 100 })),
+    note: Nullable(Type.String()),
+    data: Type.Unknown({ description: 'any JSON, exactly as the code wrote it' }),
+    at: Instant,
+  },
+  { title: 'RunProgress', description: 'What the code of a run last said about how far it is' },
+)
+export type RunProgress = Static<typeof RunProgress>
+
 export const Run = Type.Object(
   {
     ...summary,
@@ -233,6 +246,7 @@ export const Run = Type.Object(
     expires_at: Nullable(Instant),
     retry: Nullable(RetryPolicy),
     blocked_by: Type.Union([Type.String(), Type.Null()], { description: 'what it waits for although it is due: lock:<key>, concurrency:<key>, or rate:<key of a limit>' }),
+    progress: Type.Optional(RunProgress),
   },
   { title: 'Run' },
 )
@@ -240,6 +254,24 @@ export type Run = Static<typeof Run>
 
 export const RunList = Type.Object({ runs: Type.Array(RunSummary), next_cursor: Nullable(Type.String()) }, { title: 'RunList' })
 export type RunList = Static<typeof RunList>
+
+/** A piece of what an attempt printed. */
+export const LogEntry = Type.Object(
+  {
+    id: Type.String({ description: 'orders the entries of a run' }),
+    attempt: Type.Integer(),
+    stream: Type.Enum([...LOG_STREAMS]),
+    seq: Type.Integer({ description: 'counts the pieces of an attempt; a gap is a piece that was lost' }),
+    dropped: Type.Integer({ description: 'bytes that are missing before this piece' }),
+    at: Instant,
+    text: Type.String(),
+  },
+  { title: 'LogEntry' },
+)
+export type LogEntry = Static<typeof LogEntry>
+
+export const LogPage = Type.Object({ entries: Type.Array(LogEntry), next_cursor: Nullable(Type.String()) }, { title: 'LogPage' })
+export type LogPage = Static<typeof LogPage>
 
 export const CancelResult = Type.Object(
   {

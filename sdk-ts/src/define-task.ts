@@ -31,6 +31,12 @@ export interface TaskContext<Input = unknown> {
   /** Aborts when this attempt must end; `signal.reason.reason` is cancelled, timeout, shutdown or lost_lease. */
   readonly signal: AbortSignal
   readonly log: TaskLog
+  /** Says how far the run is: 0 to 100, and a few words. The last one counts; some may get lost. */
+  readonly progress: (pct: number, note?: string) => void
+  /** Keeps `data` (any JSON) for the next attempt, which finds it in `lastCheckpoint`. Throws CheckpointTooLarge. */
+  readonly checkpoint: (data: unknown) => void
+  /** What `checkpoint` was last given, by this attempt or an earlier one; undefined without any. */
+  readonly lastCheckpoint: unknown
   /** Number of this attempt, from 1. */
   readonly attempt: number
   readonly maxAttempts: number

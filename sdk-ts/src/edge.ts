@@ -25,10 +25,11 @@ export { step, type Step, type StepOptions, type StepOutput, type WorkflowOption
 export type { WorkflowHandle } from './workflow-handle.js'
 export type { WorkflowFilter, Workflows } from './workflows.js'
 export type { RunEvent } from './run-events.js'
+export type { LogOptions } from './run-logs.js'
 export type { SqlClient } from './pg.js'
 export type { Limit, LimitRequest, LimitUnit } from '../../protocol/src/rest-limits.js'
 export type { Schedule, ScheduleList, ScheduleSummary, SyncedSchedules } from '../../protocol/src/schedules.js'
-export type { CancelResult, RetryPolicy, Run, RunFailure, RunList, RunSummary, Status, Workflow, WorkflowList, WorkflowRun, WorkflowStatus, WorkflowSummary } from '../../protocol/src/rest.js'
+export type { CancelResult, LogEntry, RetryPolicy, Run, RunFailure, RunList, RunProgress, RunSummary, Status, Workflow, WorkflowList, WorkflowRun, WorkflowStatus, WorkflowSummary } from '../../protocol/src/rest.js'
 
 export type { Operation, OperationCount, QueueControl, QueueState, RetireResult, RunOutcome, WorkerState } from '../../protocol/src/rest-operations.js'
 

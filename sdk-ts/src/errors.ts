@@ -48,6 +48,16 @@ export class WaitTimeout extends ReproqError {
   }
 }
 
+/** A checkpoint over the broker's limit: it was not kept, the one before still is. `code` CHECKPOINT_TOO_LARGE. */
+export class CheckpointTooLarge extends ReproqError {
+  constructor(task: string, bytes: number, limit: number) {
+    super('CHECKPOINT_TOO_LARGE', `The checkpoint of task "${task}" is ${bytes} bytes, the broker's limit is ${limit}`, {
+      hint: 'Store it elsewhere and keep where it is, or raise REPROQ_CHECKPOINT_BYTES',
+    })
+    this.name = 'CheckpointTooLarge'
+  }
+}
+
 /** No answer came from the broker. `code` BROKER_UNREACHABLE. */
 export class BrokerUnreachable extends ReproqError {
   readonly url: string

@@ -1,9 +1,9 @@
-import type { RunSummary, Status } from '../../protocol/src/rest.js'
+import type { RunProgress, RunSummary, Status } from '../../protocol/src/rest.js'
 import { isAway, type BrokerHttp } from './broker-http.js'
 import { pause, pauseMs } from './patience.js'
 
-/** A state a run has reached. */
-export type RunEvent = Pick<RunSummary, 'id' | 'status' | 'attempts'> & Partial<RunSummary>
+/** A state a run has reached; with `progress`, something its code said in that state. */
+export type RunEvent = Pick<RunSummary, 'id' | 'status' | 'attempts'> & Partial<RunSummary> & { progress?: RunProgress }
 
 /**
  * The states of a run until its final one, over as many connections as it takes. A connection begins with the present
@@ -11,14 +11,16 @@ export type RunEvent = Pick<RunSummary, 'id' | 'status' | 'attempts'> & Partial<
  */
 export async function* followRun(http: BrokerHttp, path: string, patienceMs: number, signal?: AbortSignal): AsyncGenerator<RunEvent, void, undefined> {
   let told = ''
+  let latest: RunEvent | undefined
   let failures = 0
   for (let heardAt = performance.now(); ; failures++) {
     try {
       for await (const { name, data } of http.events(path, signal)) {
         heardAt = performance.now()
         failures = 0
+        if (name === 'progress' && latest) yield { ...latest, progress: JSON.parse(data) as RunProgress }
         if (name !== 'state') continue
-        const event = JSON.parse(data) as RunEvent
+        const event = (latest = JSON.parse(data) as RunEvent)
         const state = `${event.status} ${event.attempts}`
         if (state !== told) yield event
         told = state

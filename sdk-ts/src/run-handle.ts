@@ -1,8 +1,9 @@
-import type { CancelResult, Enqueued, Run } from '../../protocol/src/rest.js'
+import type { CancelResult, Enqueued, LogEntry, Run } from '../../protocol/src/rest.js'
 import { isAway, type BrokerHttp } from './broker-http.js'
 import { durationMs, type Duration } from './duration.js'
 import { TaskCancelled, TaskFailed, WaitTimeout } from './errors.js'
 import { followRun, isFinal, type RunEvent } from './run-events.js'
+import { followLogs, storedLogs, type LogOptions } from './run-logs.js'
 
 /** Longer and the proxies in between begin to cut the line. */
 const POLL_MS = 30_000
@@ -70,6 +71,15 @@ export class RunHandle<Output = unknown> {
   /** Its states from now on, the present one first, until the final one. Reconnects by itself. Throws what `get` throws. */
   events(options: { signal?: AbortSignal } = {}): AsyncGenerator<RunEvent, void, undefined> {
     return followRun(this.#http, `${this.#path}/events`, PATIENCE_MS, options.signal)
+  }
+
+  /**
+   * What its attempts printed, oldest first. Ends with what there is now; with `follow` it goes on until the run is final,
+   * and reconnects by itself. Throws what `get` throws.
+   */
+  logs({ follow = false, ...options }: LogOptions & { follow?: boolean } = {}): AsyncGenerator<LogEntry, void, undefined> {
+    const path = `${this.#path}/logs`
+    return follow ? followLogs(this.#http, path, PATIENCE_MS, options) : storedLogs(this.#http, path, this.#requestTimeoutMs, options)
   }
 
   get #path(): string {

@@ -12,7 +12,9 @@ import { GroupCommit } from './engine/group-commit.js'
 import { Ingest } from './engine/ingest.js'
 import { runLoop, type Chore } from './engine/loop.js'
 import { operations } from './engine/operations.js'
+import { Output } from './engine/output.js'
 import { Peers } from './engine/peers.js'
+import { Progress } from './engine/progress.js'
 import { Promoter } from './engine/promoter.js'
 import { Scheduler } from './engine/scheduler.js'
 import { retention } from './engine/retention.js'
@@ -54,6 +56,8 @@ export class Broker {
   readonly #listen: Listen
   readonly #links = new Links()
   readonly #settle: Settle
+  readonly #output: Output
+  readonly #progress = new Progress(this.events)
   readonly #dispatch: Dispatch
   readonly #promoter: Promoter
   readonly #unblocker: Promoter
@@ -69,6 +73,7 @@ export class Broker {
   #app: App | undefined
   #stopping: Promise<void> | undefined
   #strayed = false
+  #url = ''
 
   constructor(config: Config, log: Logger = pino({ level: config.logLevel, serializers: { err: pino.stdSerializers.errWithCause } }, pino.destination(2))) {
     this.config = config
@@ -80,8 +85,12 @@ export class Broker {
     this.#reads = new Pool(config.databaseUrl, config.readPoolSize, { name: 'reproq reads', statementMs: READ_MS })
     this.#tokens = new Tokens(this.#pool)
     this.#settle = new Settle(this.#pool, this.events, {
-      retry: { baseMs: config.retryBaseMs, capMs: config.retryCapMs, jitter: config.retryJitter },
+      retry: { baseMs: config.retryBaseMs, capMs: config.retryCapMs, jitter: config.retryJitter, quarantineCrashes: config.quarantineCrashes },
       outputBytes: config.outputBytes,
+    })
+    this.#output = new Output(this.#pool, this.events, {
+      urlOf: () => ({ before: `${(config.publicUrl || this.#url).replace(/\/$/, '')}/v1/runs/`, behind: '/logs?format=text' }),
+      onError: warn('output of a run could not be stored'),
     })
     this.#dispatch = new Dispatch(this.#pool, this.events, {
       leaseMs: config.leaseMs,
@@ -137,6 +146,8 @@ export class Broker {
       ingest: new Ingest(this.#pool, this.events, this.#dispatch, this.#settle, this.#promoter, { leaseMs: this.config.leaseMs, onUncertain: () => (this.#strayed = true) }),
       waiters: this.#waiters,
       settle: this.#settle,
+      output: this.#output,
+      progress: this.#progress,
       link: this.#context,
       cancel: (runs) => this.#cancel(runs),
       operate: () => {
@@ -153,8 +164,8 @@ export class Broker {
     await this.#scheduler.lead()
     this.#listen.greet()
     for (const chore of this.#chores()) void runLoop(chore, this.#abort.signal, this.log)
-    const url = await this.#listenOn(this.#app)
-    return { url }
+    this.#url = await this.#listenOn(this.#app)
+    return { url: this.#url }
   }
 
   /** Drains: no more leases, results still taken for `drainMs` (or until every worker has left), then closes. Database last. */
@@ -218,6 +229,8 @@ export class Broker {
       log,
       dispatch: this.#dispatch,
       settle: this.#settle,
+      output: this.#output,
+      progress: this.#progress,
       sessions,
       renewals,
       links: this.#links,

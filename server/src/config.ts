@@ -29,6 +29,10 @@ export const settings = {
   parentsBytes: { env: 'REPROQ_PARENTS_BYTES', default: 1_048_576, doc: 'How much a run of a workflow is given of what the runs before it returned; more than that is an error there, where it is asked for.' },
   workflowNodes: { env: 'REPROQ_WORKFLOW_NODES', default: 10_000, doc: 'Most runs of one workflow.' },
   bodyBytes: { env: 'REPROQ_BODY_BYTES', default: 16_777_216, doc: 'Largest REST body.' },
+  publicUrl: { env: 'REPROQ_PUBLIC_URL', default: '', doc: 'Base URL under which this broker is reached; goes into logs_uri. Unset: the address it listens on.' },
+  logBytes: { env: 'REPROQ_LOG_BYTES', default: 1_048_576, doc: 'Most output kept of each stream (stdout, stderr, log) of an attempt; 0 keeps none.' },
+  checkpointBytes: { env: 'REPROQ_CHECKPOINT_BYTES', default: 262_144, doc: 'Largest checkpoint of a run, as JSON text; at most an eighth of REPROQ_FRAME_BYTES counts.' },
+  quarantineCrashes: { env: 'REPROQ_QUARANTINE_CRASHES', default: 3, doc: 'A run that took its worker or executor with it this often is not run again, whatever attempts are left; 0 runs it all the same.' },
   frameBytes: { env: 'REPROQ_FRAME_BYTES', default: 4_194_304, doc: 'Largest WebSocket frame.' },
   maxWindow: { env: 'REPROQ_MAX_WINDOW', default: 10_000, doc: 'Most leases one session may hold.' },
   maxLinks: { env: 'REPROQ_MAX_LINKS', default: 10_000, doc: 'Most workers connected to one broker.' },
@@ -64,7 +68,7 @@ type NumberKey = { [Key in keyof Config]: Config[Key] extends number ? Key : nev
 const LONGEST_MS = 2_147_483_647
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 /** Zero would be a loop without a pause, or a broker that can do nothing. */
-const AT_LEAST_ONE: NumberKey[] = ['poolSize', 'readPoolSize', 'heartbeatMs', 'leaseMs', 'reapMs', 'lookMs', 'schedulerLeaseMs', 'helloMs', 'payloadBytes', 'outputBytes', 'parentsBytes', 'workflowNodes', 'bodyBytes', 'frameBytes', 'maxWindow', 'maxLinks']
+const AT_LEAST_ONE: NumberKey[] = ['poolSize', 'readPoolSize', 'heartbeatMs', 'leaseMs', 'reapMs', 'lookMs', 'schedulerLeaseMs', 'helloMs', 'payloadBytes', 'outputBytes', 'parentsBytes', 'workflowNodes', 'bodyBytes', 'checkpointBytes', 'frameBytes', 'maxWindow', 'maxLinks']
 /** The first must not be above the second. */
 const ORDERED: [NumberKey, NumberKey, string][] = [
   ['heartbeatMs', 'leaseMs', 'a worker would lose its runs before it renews them'],

@@ -13,6 +13,10 @@ export interface EventMap {
   'schedule.fired': { schedule: string; outcome: string; runId: string | undefined; error: string | undefined }
   /** This broker begins or ends to fire schedules, or the database has another kind of scheduler now. */
   'scheduler.changed': { mode: string; leads: boolean }
+  /** It has more output. */
+  'run.logged': { runId: string }
+  /** What its code says about how far it is; `data` is JSON text. */
+  'run.progress': { runId: string; attempt: number; pct: number | undefined; note: string | undefined; data: string | undefined; at: string }
   'result.refused': { runId: string; workerId: string; code: string }
   'session.opened': { sessionId: string; workerId: string; resumed: boolean }
   'session.lost': { sessionId: string; workerId: string }

@@ -1,6 +1,6 @@
 import { appendFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { defineTask, type TaskContext } from '../../sdk-ts/src/index.js'
+import { defineTask, RetryAfter, type TaskContext } from '../../sdk-ts/src/index.js'
 
 /** Tasks of worker processes that faults are done to. Each start is a line in a file, outside Postgres, before anything else. */
 
@@ -41,4 +41,22 @@ export const poison = defineTask({
     record(context)
     process.kill(process.pid, 'SIGKILL')
   },
+})
+
+/** Fails once, and goes on where it was. */
+export const resume = defineTask({
+  name: 'ledger.resume',
+  run({ attempt, log, progress, checkpoint, lastCheckpoint }: TaskContext<Work>) {
+    log.info('began', { with: lastCheckpoint ?? null })
+    progress(50, 'half')
+    checkpoint({ rows: 7 })
+    if (attempt === 1) throw new RetryAfter(0)
+    return { attempt, found: lastCheckpoint }
+  },
+})
+
+/** Keeps a checkpoint of this size. */
+export const keep = defineTask({
+  name: 'ledger.keep',
+  run: ({ input, checkpoint }: TaskContext<{ bytes: number }>) => checkpoint('x'.repeat(input.bytes)),
 })

@@ -25,7 +25,7 @@ const BUSY_BYTES = 1_048_576
 export class Answers {
   readonly #options: AnswersOptions
   readonly #outbox = new Outbox(OUTBOX_COUNT, OUTBOX_BYTES)
-  readonly #returning = new Map<HeldRun, ReleaseReason>()
+  readonly #returning = new Map<HeldRun, { reason: ReleaseReason; delayMs: number }>()
   #limits: Welcome['limits'] = { frame: 0, payload: 0, output: 0, window: 0, batch: 1 }
   #flush: NodeJS.Immediate | undefined
   #postponed: NodeJS.Timeout | undefined
@@ -53,8 +53,9 @@ export class Answers {
     this.#flushSoon()
   }
 
-  giveBack(held: HeldRun, reason: ReleaseReason): void {
-    this.#returning.set(held, reason)
+  /** `delayMs`: it is not to come back before. */
+  giveBack(held: HeldRun, reason: ReleaseReason, delayMs = reason === 'unsupported_task' ? UNSUPPORTED_DELAY_MS : 0): void {
+    this.#returning.set(held, { reason, delayMs })
     this.#flushSoon()
   }
 
@@ -109,9 +110,9 @@ export class Answers {
   #sendReturning() {
     if (this.#returning.size === 0) return
     const returning = [...this.#returning]
-    if (!this.#send({ t: 'release', items: returning.map(([held, reason]) => ({ l: held.l, reason, ...(reason === 'unsupported_task' && { delay_ms: UNSUPPORTED_DELAY_MS }) })) })) return
+    if (!this.#send({ t: 'release', items: returning.map(([held, { reason, delayMs }]) => ({ l: held.l, reason, ...(delayMs > 0 && { delay_ms: Math.ceil(delayMs) }) })) })) return
     this.#returning.clear()
-    for (const [held, reason] of returning) this.#options.returned(held, reason)
+    for (const [held, { reason }] of returning) this.#options.returned(held, reason)
   }
 
   #sendResults() {

@@ -1,6 +1,6 @@
 import type { Parent, TaskContext, TaskLog } from '../../../sdk-ts/src/define-task.js'
-import { InvalidInput, ParentsUnavailable } from '../../../sdk-ts/src/errors.js'
-import type { Assignment } from './executor.js'
+import { CheckpointTooLarge, InvalidInput, ParentsUnavailable } from '../../../sdk-ts/src/errors.js'
+import type { Assignment, Voice } from './executor.js'
 import type { OutputOf, TaskReference } from '../../../sdk-ts/src/task-reference.js'
 import { abortSignalOf, type StopSignal } from './stop-signal.js'
 
@@ -10,16 +10,20 @@ export class AttemptContext implements TaskContext {
   readonly #assignment: Assignment
   readonly #stopping: StopSignal
   readonly #makeLog: (assignment: Assignment) => TaskLog
+  readonly #voice: Voice | undefined
   #signal: AbortSignal | undefined
   #log: TaskLog | undefined
   #parents: Readonly<Record<string, Parent>> | undefined
+  /** Of this attempt; undefined: it has left none. */
+  #checkpoint: string | undefined
 
   /** Throws InvalidInput for a call with more than one argument. */
-  constructor(assignment: Assignment, stopping: StopSignal, makeLog: (assignment: Assignment) => TaskLog) {
+  constructor(assignment: Assignment, stopping: StopSignal, makeLog: (assignment: Assignment) => TaskLog, voice?: Voice) {
     this.input = inputOf(assignment)
     this.#assignment = assignment
     this.#stopping = stopping
     this.#makeLog = makeLog
+    this.#voice = voice
   }
 
   get signal(): AbortSignal {
@@ -27,7 +31,30 @@ export class AttemptContext implements TaskContext {
   }
 
   get log(): TaskLog {
-    return (this.#log ??= this.#makeLog(this.#assignment))
+    return (this.#log ??= heardBy(this.#makeLog(this.#assignment), this.#voice))
+  }
+
+  // Handlers take these two apart from the context.
+  get progress() {
+    return (pct: number, note?: string): void => {
+      this.#voice?.progress({ ...(Number.isFinite(pct) && { pct: Math.min(Math.max(pct, 0), 100) }), ...(note !== undefined && { note: String(note) }) })
+    }
+  }
+
+  get checkpoint() {
+    return (data: unknown): void => {
+      const text = JSON.stringify(data) ?? 'null'
+      const bytes = Buffer.byteLength(text)
+      const limit = this.#voice?.checkpointBytes ?? Number.POSITIVE_INFINITY
+      if (bytes > limit) throw new CheckpointTooLarge(this.task, bytes, limit)
+      this.#checkpoint = text
+      this.#voice?.progress({ checkpoint: text })
+    }
+  }
+
+  get lastCheckpoint(): unknown {
+    const text = this.#checkpoint ?? this.#assignment.checkpoint
+    return text === undefined ? undefined : JSON.parse(text)
   }
 
   get parents(): Readonly<Record<string, Parent>> {
@@ -66,6 +93,16 @@ function parentsOf({ task, run, spec }: Assignment): Record<string, Parent> {
   const { parents = {}, parents_error } = JSON.parse(spec) as { parents?: Record<string, Parent>; parents_error?: string }
   if (parents_error !== undefined) throw new ParentsUnavailable(task, run, parents_error)
   return parents
+}
+
+/** The same log, whose lines go to the broker too. */
+function heardBy(log: TaskLog, voice: Voice | undefined): TaskLog {
+  if (!voice) return log
+  const write = (level: keyof TaskLog) => (message: string, fields?: Record<string, unknown>) => {
+    log[level](message, fields)
+    voice.print('log', `${level} ${message}${fields ? ` ${JSON.stringify(fields)}` : ''}\n`)
+  }
+  return { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
 }
 
 /** The one input of a call: its single argument, or its keyword arguments when a producer of another language sent those. */

@@ -1,6 +1,6 @@
 import { Head, LogFeed, Tail } from './bounded-output.js'
 import { ENVELOPE_ROOM_BYTES, settle } from './envelope.js'
-import type { Assignment, Settlement, Stop } from './executor.js'
+import type { Assignment, Settlement, Stop, Voice } from './executor.js'
 import { drained, type Launched, type Launcher } from './launch.js'
 import type { ResolvedOptions } from './one-shot.js'
 import { layOut, type Payload } from './payload.js'
@@ -15,6 +15,7 @@ export class Attempt {
   readonly #assignment: Assignment
   readonly #options: ResolvedOptions
   readonly #launch: Launcher
+  readonly #voice: Voice | undefined
   readonly #channel: ResultChannel
   readonly #stdout: Head
   readonly #stderr = new Tail(STDERR_TAIL_BYTES)
@@ -22,12 +23,16 @@ export class Attempt {
   #stop: Stop | undefined
   #over = false
 
-  constructor(assignment: Assignment, options: ResolvedOptions, launch: Launcher) {
+  constructor(assignment: Assignment, options: ResolvedOptions, launch: Launcher, voice?: Voice) {
     this.#assignment = assignment
     this.#options = options
     this.#launch = launch
+    this.#voice = voice
     const room = options.maxOutputBytes + ENVELOPE_ROOM_BYTES
-    this.#channel = new ResultChannel(room, options.onProgress && ((progress) => options.onProgress?.(assignment, progress)))
+    this.#channel = new ResultChannel(room, (progress) => {
+      options.onProgress?.(assignment, progress)
+      voice?.progress(progress)
+    })
     this.#stdout = new Head(room)
   }
 
@@ -82,7 +87,11 @@ export class Attempt {
 
   #logFeed(stream: 'stdout' | 'stderr'): LogFeed | undefined {
     const { onLog, maxLogBytes } = this.#options
-    return onLog && new LogFeed(maxLogBytes, (text) => onLog(this.#assignment, stream, text))
+    if (!onLog && !this.#voice) return undefined
+    return new LogFeed(maxLogBytes, (text) => {
+      onLog?.(this.#assignment, stream, text)
+      this.#voice?.print(stream, text)
+    })
   }
 
   async #clear(process: Launched): Promise<void> {

@@ -1,10 +1,20 @@
-import type { LeasedRun, Outcome, RunError } from '../../../protocol/src/index.js'
+import type { LeasedRun, LogStream, Outcome, RunError } from '../../../protocol/src/index.js'
+import type { Progress } from './progress.js'
 import type { StopSignal } from './stop-signal.js'
 
-/** One attempt to execute: a leased run as the broker sent it. `spec` is the text of Reproq's spec_json. */
-export type Assignment = Omit<LeasedRun, 'l'> & {
-  /** What an earlier attempt left for this one: JSON text. */
-  checkpoint?: string
+/**
+ * One attempt to execute: a leased run as the broker sent it. `spec` is the text of Reproq's spec_json, `checkpoint` what an
+ * earlier attempt left for this one, JSON text too. `alone`: it may end the process it runs in.
+ */
+export type Assignment = Omit<LeasedRun, 'l'>
+
+/** Where what running code says goes. */
+export interface Voice {
+  /** Whole characters, in the order they were written. */
+  print(stream: LogStream, text: string): void
+  progress(progress: Progress): void
+  /** The largest checkpoint that will be kept, as JSON text. */
+  readonly checkpointBytes?: number
 }
 
 /** How an attempt ended. `output` is JSON text. The same words travel in the `result` frame. */
@@ -38,13 +48,18 @@ export class Stop extends Error {
 export interface Executor {
   /** One word for logs and the banner: `typescript`, `python`, … */
   readonly name: string
+  /** Its runs share the worker's own process: what ends one ends all. */
+  readonly isInProcess?: boolean
+  /** Whether it takes runs from that queue at all. Default: from every one. */
+  takesFrom?(queue: string): boolean
   /** Whether this executor can run that task, of runs that wait in that queue. */
   serves(task: string, queue?: string): boolean
   /**
    * Runs one attempt to its end. Never rejects: every fault is a Settlement. After `signal` aborts it stops the code
    * (soft first, hard after the assignment's `cancel_grace_ms`) and settles soon, so that the slot is free again.
+   * What the code prints and reports goes to `voice`, as it comes.
    */
-  execute(assignment: Assignment, signal: StopSignal): Promise<Settlement>
+  execute(assignment: Assignment, signal: StopSignal, voice?: Voice): Promise<Settlement>
   /** The code has changed: whatever was loaded before serves no further run. What runs is left alone. */
   reload?(): void
   /** Kills whatever still runs and frees what is held. */

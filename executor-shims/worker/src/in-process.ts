@@ -1,14 +1,14 @@
 import type { Task, TaskLog } from '../../../sdk-ts/src/define-task.js'
 import { InvalidOutput } from '../../../sdk-ts/src/errors.js'
 import { describeError } from './describe-error.js'
-import { Stop, type Assignment, type Executor, type Settlement } from './executor.js'
+import { Stop, type Assignment, type Executor, type Settlement, type Voice } from './executor.js'
 import { AttemptContext } from './attempt-context.js'
 import { settleStopped, stopOf } from './stopped.js'
 import { tasksByName } from './tasks-by-name.js'
 import { StopSource, type StopSignal } from './stop-signal.js'
 
 export interface InProcessOptions {
-  /** Where the lines of `ctx.log` go. Default: standard error, one line each, led by task and run. */
+  /** Where the lines of `ctx.log` go, beside the broker. Default: standard error, one line each, led by task and run. */
   log?: (assignment: Assignment) => TaskLog
 }
 
@@ -21,6 +21,7 @@ export interface InProcessOptions {
  */
 export class InProcessExecutor implements Executor {
   readonly name = 'typescript'
+  readonly isInProcess = true
   readonly #tasks: ReadonlyMap<string, Task>
   /** What runs, and how each is given up. */
   readonly #running = new Map<StopSource, () => void>()
@@ -42,7 +43,7 @@ export class InProcessExecutor implements Executor {
   }
 
   /** The outcome is `timeout` when the limit stopped it, `cancelled` when anything else did, unless the handler succeeded all the same. */
-  async execute(assignment: Assignment, signal: StopSignal): Promise<Settlement> {
+  async execute(assignment: Assignment, signal: StopSignal, voice?: Voice): Promise<Settlement> {
     const task = this.#tasks.get(assignment.task)
     if (!task) return { outcome: 'rejected', error: { class: 'UnknownTask', message: `This worker has no task "${assignment.task}"` } }
 
@@ -51,7 +52,7 @@ export class InProcessExecutor implements Executor {
     if (signal.aborted) return settleStopped(stopOf(signal), assignment)
     signal.addEventListener('abort', follow)
     try {
-      return await this.#settledOrGivenUp(this.#attempt(task, assignment, stopping), assignment, stopping)
+      return await this.#settledOrGivenUp(this.#attempt(task, assignment, stopping, voice), assignment, stopping)
     } finally {
       signal.removeEventListener('abort', follow)
       this.#running.delete(stopping)
@@ -66,9 +67,9 @@ export class InProcessExecutor implements Executor {
     }
   }
 
-  async #attempt(task: Task, assignment: Assignment, stopping: StopSource): Promise<Settlement> {
+  async #attempt(task: Task, assignment: Assignment, stopping: StopSource, voice: Voice | undefined): Promise<Settlement> {
     try {
-      const output = await task.perform(new AttemptContext(assignment, stopping, this.#log))
+      const output = await task.perform(new AttemptContext(assignment, stopping, this.#log, voice))
       return { outcome: 'ok', output: jsonText(task.name, output) }
     } catch (error) {
       return stopping.aborted ? settleStopped(stopOf(stopping), assignment, failed(error)) : failed(error)

@@ -5,7 +5,7 @@ import { Intake } from './intake.js'
 function given() {
   const sent: WorkerFrame[] = []
   let now = 1_000
-  const intake = new Intake({ lanes: [{ queues: ['a', 'b'], window: 14 }], now: () => now, send: (frame) => sent.push(frame) })
+  const intake = new Intake({ lanes: [{ queues: ['a', 'b'], window: 14 }], now: () => now, open: (lane) => lane, send: (frame) => sent.push(frame) > 0 })
   return { intake, sent, pass: (ms: number) => (now += ms) }
 }
 

@@ -1,4 +1,4 @@
-import { RETIRE, type BrokerFrame, type BrokerFrameOf, type Cancellation, type ReleaseReason, type Subscription, type WorkerFrame } from '../../../protocol/src/index.js'
+import { RETIRE, type BrokerFrame, type BrokerFrameOf, type Cancellation, type LeasedRun, type ReleaseReason, type Subscription, type WorkerFrame } from '../../../protocol/src/index.js'
 import type { TaskLog } from '../../../sdk-ts/src/define-task.js'
 import type { ReproqError } from '../../../sdk-ts/src/reproq-error.js'
 import { Answers } from './answers.js'
@@ -6,6 +6,8 @@ import { Changes } from './changes.js'
 import { Stop, type Executor, type Settlement } from './executor.js'
 import { Intake } from './intake.js'
 import { Link, type Greeting, type LinkOptions, type LinkOwner, type Welcome } from './link.js'
+import { Outages } from './outages.js'
+import { OutputLane } from './output-lane.js'
 import { perform } from './perform.js'
 import { Pulse } from './pulse.js'
 import { handoverOf } from './result-item.js'
@@ -39,6 +41,8 @@ export class Lessee implements LinkOwner {
   readonly #slots: Slots
   readonly #answers: Answers
   readonly #intake: Intake
+  readonly #output: OutputLane
+  readonly #outages: Outages
   /** Told of everything that may end a wait. */
   readonly changes = new Changes()
 
@@ -53,7 +57,9 @@ export class Lessee implements LinkOwner {
       lost: (marginMs) => this.#lostTrust(marginMs),
       regained: () => this.#regainedTrust(),
     })
-    this.#intake = new Intake({ lanes: options.lanes, now: options.now, send: (frame) => this.#send(frame) })
+    this.#outages = new Outages({ executors: options.executors, now: options.now, log: options.log, changed: () => this.#outagesChanged() })
+    this.#intake = new Intake({ lanes: options.lanes, now: options.now, send: (frame) => this.#send(frame), open: (lane) => this.#outages.open(lane) })
+    this.#output = new OutputLane({ link: this.#link, now: options.now, log: options.log })
     this.#answers = new Answers({
       link: this.#link,
       now: options.now,
@@ -109,6 +115,8 @@ export class Lessee implements LinkOwner {
   #rest() {
     this.#pulse.stop()
     this.#answers.stop()
+    this.#output.stop()
+    this.#outages.stop()
   }
 
   // ── what the link says ──
@@ -125,6 +133,8 @@ export class Lessee implements LinkOwner {
     for (const held of confirmed) this.#confirm(held, 'finalized')
     for (const held of gone) this.#lose(held, 'another worker has it, or it is over')
     for (const held of cancelled) this.#cancel(held, false, 'cancelled')
+    // Before the results: with those the handles are gone.
+    this.#output.welcomed(welcome)
     this.#answers.welcomed(welcome.limits)
     this.#pulse.welcomed(helloSentAt, welcome.hb_ms, { leaseMs: welcome.lease_ms, safetyMs: welcome.safety_ms, reconnectMs: welcome.reconnect_ms })
     this.#intake.welcomed()
@@ -168,11 +178,16 @@ export class Lessee implements LinkOwner {
 
   #take({ items }: BrokerFrameOf['runs']) {
     this.#answers.accept(items.map(({ l }) => l))
+    let { isAlone } = this.#intake
     for (const item of items) {
-      const held = this.#slots.add(item)
+      const executor = this.#executorOf(item)
+      const held = this.#slots.add(item, isLoner(item, executor))
+      isAlone ||= held.alone
       if (this.#intake.isDraining) this.#giveBack(held, 'shutdown')
-      else if (this.#isForOthers(held)) this.#giveBack(held, 'unsupported_task')
+      else if (!executor && this.#options.givesBackUnserved(item.queue)) this.#giveBack(held, 'unsupported_task')
+      else if (executor && this.#outages.leftMs(executor) > 0) this.#leaveToOthers(held, executor)
     }
+    if (isAlone) this.#clearTheWay()
     this.#startNext()
   }
 
@@ -240,28 +255,64 @@ export class Lessee implements LinkOwner {
   async #run(held: HeldRun) {
     const startedAt = this.#options.now()
     this.#options.tell('run.started', () => factsOf(held))
-    const settlement = await perform(held.assignment, held.stopping, this.#options.executors)
+    const settlement = await perform(held.assignment, held.stopping, this.#options.executors, this.#output.voiceOf(held))
     const wallMs = this.#options.now() - startedAt
+    if (settlement.error || this.#outages.isAny) this.#judge(held, settlement)
     this.#options.tell('run.settled', () => ({ ...factsOf(held), outcome: settlement.outcome, wallMs, error: settlement.error && `${settlement.error.class}: ${settlement.error.message}` }))
     if (this.#slots.ended(held)) this.#report(held, settlement, wallMs)
+    this.#passed(held)
     this.#startNext()
     this.changes.happened()
   }
 
+  #judge({ assignment }: HeldRun, settlement: Settlement) {
+    const executor = this.#executorOf(assignment)
+    if (executor) this.#outages.settled(executor, settlement)
+  }
+
   #report(held: HeldRun, settlement: Settlement, wallMs: number) {
+    this.#output.finish(held)
     const handover = handoverOf(settlement, wallMs, held.stopping.reason, held.cancelRequested)
     if ('release' in handover) return this.#giveBack(held, handover.release)
     this.#answers.report(held, handover.report)
     this.#adjustIntake()
   }
 
-  #isForOthers({ assignment: { task, queue } }: HeldRun): boolean {
-    return !this.#options.executors.some((executor) => executor.serves(task, queue)) && this.#options.givesBackUnserved(queue)
+  #executorOf({ task, queue }: { task: string; queue: string }): Executor | undefined {
+    return this.#options.executors.find((executor) => executor.serves(task, queue))
   }
 
-  #giveBack(held: HeldRun, reason: ReleaseReason) {
+  #giveBack(held: HeldRun, reason: ReleaseReason, delayMs?: number) {
     if (held.state === 'waiting') this.#slots.skip(held)
-    this.#answers.giveBack(held, reason)
+    this.#answers.giveBack(held, reason, delayMs)
+  }
+
+  /**
+   * Before a run that is to be alone starts, what waits is given back and nothing more is taken: whoever waits behind it may
+   * wait long, and would be counted as one of its victims should it end this process.
+   */
+  #clearTheWay() {
+    this.#intake.alone(true)
+    const loner = this.#slots.loner
+    for (const held of this.#slots.waiting()) if (held !== loner) this.#giveBack(held, 'preempted')
+    this.#answers.flush()
+  }
+
+  #passed({ alone }: HeldRun) {
+    if (alone) this.#intake.alone(this.#slots.loner !== undefined)
+  }
+
+  /** Its executor is broken here. Where the queue stays open for the sake of others, it must not come straight back. */
+  #leaveToOthers(held: HeldRun, executor: Executor) {
+    this.#giveBack(held, 'overload', this.#outages.isOpen(held.assignment.queue) ? this.#outages.leftMs(executor) : 0)
+  }
+
+  #outagesChanged() {
+    this.#intake.refresh()
+    for (const held of this.#slots.waiting()) {
+      const executor = this.#executorOf(held.assignment)
+      if (executor && this.#outages.leftMs(executor) > 0) this.#leaveToOthers(held, executor)
+    }
   }
 
   #returned(held: HeldRun, reason: ReleaseReason) {
@@ -281,6 +332,8 @@ export class Lessee implements LinkOwner {
   #forget(held: HeldRun) {
     this.#slots.remove(held)
     this.#answers.forget(held)
+    this.#output.forget(held)
+    this.#passed(held)
   }
 
   #lostTrust(marginMs: number) {
@@ -307,4 +360,9 @@ export class Lessee implements LinkOwner {
   #send(frame: Exclude<WorkerFrame, { t: 'hello' } | { t: 'result' }>): boolean {
     return this.#link.send(JSON.stringify(frame))
   }
+}
+
+/** Whether nothing else of this worker may run beside it: also when another process than ours would be enough, if it runs in ours. */
+function isLoner({ alone }: LeasedRun, executor: Executor | undefined): boolean {
+  return alone === 'worker' || (alone === 'process' && executor?.isInProcess === true)
 }

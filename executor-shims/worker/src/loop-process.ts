@@ -1,6 +1,6 @@
 import { Head, Tail } from './bounded-output.js'
 import { ENVELOPE_ROOM_BYTES, settle, settleEnvelope, tooLarge } from './envelope.js'
-import type { Assignment, Settlement, Stop } from './executor.js'
+import type { Assignment, Settlement, Stop, Voice } from './executor.js'
 import { drained, listen } from './launch.js'
 import { Lines } from './lines.js'
 import { cancelMessage, replyOf, runMessage, SHUTDOWN_MESSAGE, type Fault, type Reply } from './loop-messages.js'
@@ -93,8 +93,8 @@ export class LoopProcess {
   }
 
   /** Runs one attempt to its end, in the place that `reserve` took. Never rejects. */
-  async run(assignment: Assignment, signal: StopSignal): Promise<Settlement> {
-    const run = new LoopRun(String(++this.#given), assignment, this.#options)
+  async run(assignment: Assignment, signal: StopSignal, voice?: Voice): Promise<Settlement> {
+    const run = new LoopRun(String(++this.#given), assignment, this.#options, voice)
     this.#reserved--
     this.#flight.set(run.id, run)
     const halt = () => this.#halt(run, stopOf(signal))
@@ -173,8 +173,7 @@ export class LoopProcess {
   }
 
   #report({ id, text }: Extract<Reply, { t: 'progress' }>): void {
-    const run = this.#flight.get(id)
-    if (run) this.#options.onProgress?.(run.assignment, progressOf(text))
+    this.#flight.get(id)?.report(progressOf(text))
   }
 
   /** What was printed before is in other pipes; all of them are read before the next turn of the event loop. */

@@ -1,6 +1,6 @@
 import { isAllowed } from './allow-list.js'
 import { childEnvironment } from './environment.js'
-import { Stop, type Assignment, type Executor, type Settlement } from './executor.js'
+import { Stop, type Assignment, type Executor, type Settlement, type Voice } from './executor.js'
 import { LoopProcess, type LoopOptions } from './loop-process.js'
 import { refused, type OneShotOptions } from './one-shot.js'
 import { Pool } from './pool.js'
@@ -46,11 +46,11 @@ export class LoopExecutor implements Executor {
     return isAllowed(task, this.#allow)
   }
 
-  async execute(assignment: Assignment, signal: StopSignal): Promise<Settlement> {
+  async execute(assignment: Assignment, signal: StopSignal, voice?: Voice): Promise<Settlement> {
     if (!this.serves(assignment.task)) return refused(assignment.task, this.name)
     try {
-      const process = await this.#pool.acquire(signal)
-      const settlement = await process.run(assignment, signal)
+      const process = await (assignment.alone ? this.#pool.acquireOwn(signal) : this.#pool.acquire(signal))
+      const settlement = await process.run(assignment, signal, voice)
       this.#pool.release(process)
       return settlement
     } catch (error) {

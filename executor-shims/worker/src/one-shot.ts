@@ -1,7 +1,7 @@
 import { isAllowed } from './allow-list.js'
 import { Attempt } from './attempt.js'
 import { childEnvironment } from './environment.js'
-import { Stop, type Assignment, type Executor, type Settlement } from './executor.js'
+import { Stop, type Assignment, type Executor, type Settlement, type Voice } from './executor.js'
 import { spawning, type Launcher } from './launch.js'
 import type { PayloadMode } from './payload.js'
 import type { Progress } from './progress.js'
@@ -27,7 +27,7 @@ export interface OneShotOptions {
   cwd?: string
   /** Largest return value, as JSON text. Default 1 MiB. */
   maxOutputBytes?: number
-  /** How much of stdout, and of stderr, goes to `onLog`. Default 1 MiB each. */
+  /** How much of stdout, and of stderr, goes to `onLog` and to the broker. Default 1 MiB each. */
   maxLogBytes?: number
   /** How long pipes may stay open after the process has ended. Default 250. */
   stdioGraceMs?: number
@@ -64,11 +64,11 @@ export class OneShotExecutor implements Executor {
     return isAllowed(task, this.#options.allow)
   }
 
-  async execute(assignment: Assignment, signal: StopSignal): Promise<Settlement> {
+  async execute(assignment: Assignment, signal: StopSignal, voice?: Voice): Promise<Settlement> {
     if (this.#stopped) return settleStopped(new Stop('shutdown'), assignment)
     if (signal.aborted) return settleStopped(stopOf(signal), assignment)
     if (!this.serves(assignment.task)) return refused(assignment.task, this.name)
-    const attempt = new Attempt(assignment, this.#options, this.#launch)
+    const attempt = new Attempt(assignment, this.#options, this.#launch, voice)
     const halt = () => attempt.halt(stopOf(signal))
     signal.addEventListener('abort', halt)
     try {

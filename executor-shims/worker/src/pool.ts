@@ -45,6 +45,25 @@ export class Pool {
     return process.finally(() => signal.removeEventListener('abort', giveUp))
   }
 
+  /** A fresh process for one run that may end it, in which nothing else runs. Beyond the number of processes: it is not kept. */
+  async acquireOwn(signal: StopSignal): Promise<LoopProcess> {
+    if (this.#stopped) throw new Stop('shutdown')
+    if (signal.aborted) throw stopOf(signal)
+    const own = this.#options.start()
+    this.#track(own)
+    own.wear('it was for one run alone')
+    const giveUp = () => own.kill()
+    signal.addEventListener('abort', giveUp)
+    try {
+      await own.ready
+      return own.reserve()
+    } catch (error) {
+      throw signal.aborted ? stopOf(signal) : this.#stopped ? new Stop('shutdown') : error
+    } finally {
+      signal.removeEventListener('abort', giveUp)
+    }
+  }
+
   /** Its run is over. */
   release(process: LoopProcess): void {
     this.#look(process)
@@ -115,8 +134,12 @@ export class Pool {
   }
 
   #keep(started: LoopProcess): void {
-    if (this.#all.size === 0) process.on('exit', this.kill)
     this.#living.add(started)
+    this.#track(started)
+  }
+
+  #track(started: LoopProcess): void {
+    if (this.#all.size === 0) process.on('exit', this.kill)
     this.#all.add(started)
     void started.gone.then(() => {
       this.#living.delete(started)

@@ -18,6 +18,8 @@ export interface HeldRun {
   state: HeldState
   /** The broker asked to cancel it, which has to be answered with a result. */
   cancelRequested: boolean
+  /** Nothing else of this worker may run beside it. */
+  readonly alone: boolean
 }
 
 /** What the broker said of everything held when it welcomed this process again. */
@@ -39,6 +41,7 @@ export class Slots {
   /** Where in `#queue` the next one is: taking from the front of an array, or of a Set, costs as much as it is long. */
   #next = 0
   #occupied = 0
+  #alone: HeldRun | undefined
 
   constructor(concurrency: number) {
     this.#concurrency = concurrency
@@ -47,6 +50,11 @@ export class Slots {
   /** Slots in use, also by code that is being stopped and whose lease is gone. */
   get occupied(): number {
     return this.#occupied
+  }
+
+  /** The one that runs alone, or is the next to. */
+  get loner(): HeldRun | undefined {
+    return this.#alone ?? this.waiting().find(({ alone }) => alone)
   }
 
   /** Leases held. */
@@ -75,8 +83,8 @@ export class Slots {
     return this.all().map(({ assignment: { run, lease }, state }) => ({ run, lease, state: state === 'done' ? 'done' : 'running' }))
   }
 
-  add(leased: LeasedRun): HeldRun {
-    const held: HeldRun = { assignment: leased, stopping: new StopSource(), l: leased.l, state: 'waiting', cancelRequested: false }
+  add(leased: LeasedRun, alone = false): HeldRun {
+    const held: HeldRun = { assignment: leased, stopping: new StopSource(), l: leased.l, state: 'waiting', cancelRequested: false, alone }
     this.#byHandle.set(held.l, held)
     this.#queue.push(held)
     return held
@@ -84,10 +92,13 @@ export class Slots {
 
   /** The next run to start, now running; undefined when none waits or no slot is free. */
   startNext(): HeldRun | undefined {
-    while (this.#occupied < this.#concurrency && this.#next < this.#queue.length) {
-      const held = this.#queue[this.#next++] as HeldRun
+    while (this.#occupied < this.#concurrency && !this.#alone && this.#next < this.#queue.length) {
+      const held = this.#queue[this.#next] as HeldRun
+      if (held.alone && held.state === 'waiting' && this.#occupied > 0) return undefined
+      this.#next++
       if (this.#next * 2 >= this.#queue.length) this.#dropStarted()
       if (held.state !== 'waiting') continue
+      if (held.alone) this.#alone = held
       held.state = 'running'
       this.#occupied++
       return held
@@ -98,6 +109,7 @@ export class Slots {
   /** Its code has ended: the slot is free. False: the lease was gone before, there is nothing to report. */
   ended(held: HeldRun): boolean {
     this.#occupied--
+    if (this.#alone === held) this.#alone = undefined
     if (held.state === 'gone') return false
     held.state = 'done'
     return true

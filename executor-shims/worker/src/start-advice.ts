@@ -3,6 +3,9 @@ import type { Settlement } from './executor.js'
 import { StartFailure } from './start-failure.js'
 import { storable } from './storable-text.js'
 
+/** Error class of a run whose code was never reached. The broker knows it too, and counts no crash. */
+export const NOT_STARTED = 'ExecutorNotStarted'
+
 export interface Started {
   name: string
   command: readonly string[]
@@ -17,7 +20,7 @@ export function notStarted(executor: Started, error: unknown): Settlement {
   return {
     outcome: 'crashed',
     error: {
-      class: 'ExecutorNotStarted',
+      class: NOT_STARTED,
       message: storable(`The executor ${executor.name} could not be started: ${reason}`, 65_536),
       ...(said !== '' && { traceback: storable(said, 262_144) }),
     },

@@ -1,6 +1,6 @@
 import { Backoff } from './backoff.js'
 import { childEnvironment } from './environment.js'
-import type { Assignment, Executor, Settlement } from './executor.js'
+import type { Assignment, Executor, Settlement, Voice } from './executor.js'
 import { ForkedProcess } from './forked-process.js'
 import type { Launch, Launched } from './launch.js'
 import { OneShotExecutor, type OneShotOptions } from './one-shot.js'
@@ -43,8 +43,8 @@ export class ZygoteExecutor implements Executor {
     return this.#oneShot.serves(task)
   }
 
-  execute(assignment: Assignment, signal: StopSignal): Promise<Settlement> {
-    return this.#oneShot.execute(assignment, signal)
+  execute(assignment: Assignment, signal: StopSignal, voice?: Voice): Promise<Settlement> {
+    return this.#oneShot.execute(assignment, signal, voice)
   }
 
   /** The code has changed: the next run is forked from a new zygote. */

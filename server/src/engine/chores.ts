@@ -89,8 +89,8 @@ export async function reapExpired(context: Pick<ChoreContext, 'pool' | 'config' 
 
 const isOver = (nextMs: number | null) => nextMs !== null && nextMs <= 0
 
-async function endExpired({ pool, events }: Pick<ChoreContext, 'pool' | 'events'>): Promise<void> {
-  const rows = await reap(pool)
+async function endExpired({ pool, events, config }: Pick<ChoreContext, 'pool' | 'events' | 'config'>): Promise<void> {
+  const rows = await reap(pool, config.quarantineCrashes)
   for (const { workerId, run, status, queue, task, attempt } of rows) {
     if (run === null || status === null || queue === null) continue
     events.emit('run.settled', { runId: run, queue, task: task ?? '', status, attempt: attempt ?? 0, workerId: workerId ?? undefined, cause: 'lease_expiry', delayMs: 0, wallMs: undefined })

@@ -134,6 +134,6 @@ async function queueIsKnownEmpty(worker: ScriptedWorker, { pool }: { pool: impor
   const { items } = await worker.next('runs')
   worker.send({ t: 'result', items: [{ l: items[0]?.l, outcome: 'ok', output: 'null' }] })
   await worker.next('result_ok')
-  await pool.query('TRUNCATE task_runs, reproq_idempotency')
+  await pool.query('TRUNCATE task_runs CASCADE')
   await pool.query(`DO $$ BEGIN IF to_regclass('ever_ready') IS NOT NULL THEN DELETE FROM ever_ready; END IF; END $$`)
 }

@@ -137,5 +137,5 @@ function weightOf(runs: NewRun[]): number {
 }
 
 function newborn(id: string, run: NewRun, { lease }: Place, slot: number): Leased {
-  return { slot, run: id, lease, task: run.task, queue: run.queue, attempt: 1, maxAttempts: run.maxAttempts, timeoutMs: run.timeoutSeconds * 1_000, spec: run.spec, cancelRequested: false, retry: null, parents: null }
+  return { slot, run: id, lease, task: run.task, queue: run.queue, attempt: 1, maxAttempts: run.maxAttempts, timeoutMs: run.timeoutSeconds * 1_000, spec: run.spec, cancelRequested: false, retry: null, parents: null, checkpoint: null, crashes: null }
 }

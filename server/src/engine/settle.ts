@@ -5,8 +5,7 @@ import type { Events } from '../events.js'
 import { finalize, refusals, type Finalization, type Refusal, type Settled } from '../runs/finalize.js'
 import { release, type Release } from '../runs/release.js'
 import { succeed, type Success } from '../runs/succeed.js'
-import { decide, errorEntry, lastError, type Attempt, type Decision, type FailureKind, type Report } from '../runs/retry.js'
-import type { RetryPolicy } from '../runs/retry-policy.js'
+import { decide, errorEntry, lastError, type Attempt, type Decision, type FailureKind, type Report, type RetryRules } from '../runs/retry.js'
 import { GroupCommit, isData, type Outcome } from './group-commit.js'
 
 /** A leased run, as far as settling it needs to know. */
@@ -30,7 +29,7 @@ export type Disposition =
   | { disp: Refusal }
 
 export interface SettleOptions {
-  retry: RetryPolicy
+  retry: RetryRules
   outputBytes: number
   /** Wait before a release that the database could not take is tried again. */
   againMs?: number
@@ -198,6 +197,7 @@ export class Settle {
       error: errorEntry(kind, error, held),
       lastError: to === 'READY' ? null : lastError(error),
       delayMs: to === 'READY' ? decision.delayMs : 0,
+      crashes: to === 'READY' ? decision.crashes : undefined,
     })
     if (!settled) return this.#explain(held)
     this.#announce(settled, held.workerId, kind, wallMs)

@@ -12,6 +12,7 @@ import { eventStreamRoute } from './event-stream.js'
 import { healthRoutes } from './health.js'
 import { limitRoutes } from './limits.js'
 import { parseKeepingSource } from './json-body.js'
+import { logRoutes } from './logs.js'
 import { operationRoutes } from './operations.js'
 import { sendProblem } from './problem.js'
 import { queueRoutes } from './queues.js'
@@ -66,6 +67,7 @@ export async function buildApp(context: HttpContext): Promise<App> {
     scheduleRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
     operationRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
     queueRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
+    logRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
     eventStreamRoute(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
     workerRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
   }, { prefix: '/v1' })

@@ -3,6 +3,8 @@ import type { Status } from '../../../protocol/src/index.js'
 import type { Config } from '../config.js'
 import type { Db } from '../db/pool.js'
 import type { Ingest } from '../engine/ingest.js'
+import type { Output } from '../engine/output.js'
+import type { Progress } from '../engine/progress.js'
 import type { Settle } from '../engine/settle.js'
 import type { Waiters } from '../engine/waiters.js'
 import type { Events } from '../events.js'
@@ -21,6 +23,8 @@ export interface HttpContext {
   ingest: Ingest
   waiters: Waiters
   settle: Settle
+  output: Output
+  progress: Progress
   link: LinkContext
   /** Cancels, tells workers, tells waiters. */
   cancel(runs: string[]): Promise<{ run: string; was: Status; status: Status }[]>

@@ -1,17 +1,19 @@
 import { PassThrough } from 'node:stream'
 import { isFinal } from '../../../protocol/src/index.js'
 import { BrokerError } from '../errors.js'
+import type { Said } from '../engine/progress.js'
 import { find, type FoundRun } from '../runs/find.js'
 import { needs } from './access.js'
 import type { App } from './typed-app.js'
 import type { HttpContext } from './context.js'
+import { progressText } from './progress-text.js'
 import { RunParams } from './runs.js'
 
 const KEEP_ALIVE_MS = 15_000
 /** How often a run that another broker may be moving is looked at. */
 const LOOK_MS = 1_000
 
-/** `GET /runs/:id/events`: server-sent events named `state`, one per change, until the run is final. */
+/** `GET /runs/:id/events`: server-sent events until the run is final: `state`, one per change, and `progress`, what its code says. */
 export function eventStreamRoute(app: App, context: HttpContext): void {
   app.get(
     '/runs/:id/events',
@@ -28,7 +30,7 @@ export function eventStreamRoute(app: App, context: HttpContext): void {
 }
 
 /** Writes the run's state whenever it changed, and ends the stream with the final one. */
-function follow({ reads, events, log, closing }: HttpContext, first: FoundRun, stream: PassThrough): () => void {
+function follow({ reads, events, log, closing, progress }: HttpContext, first: FoundRun, stream: PassThrough): () => void {
   let last = ''
   let looking = false
   const tell = (run: FoundRun | undefined) => {
@@ -52,7 +54,10 @@ function follow({ reads, events, log, closing }: HttpContext, first: FoundRun, s
   const mine = ({ runId }: { runId: string }) => {
     if (runId === first.id) void look()
   }
-  const unsubscribe = [events.on('run.leased', mine), events.on('run.settled', mine)]
+  const say = (runId: string, said: Said) => {
+    if (runId === first.id) stream.write(`event: progress\ndata: ${progressText(said)}\n\n`)
+  }
+  const unsubscribe = [events.on('run.leased', mine), events.on('run.settled', mine), events.on('run.progress', ({ runId, ...said }) => say(runId, said))]
   const timers = [setInterval(() => void look(), LOOK_MS), setInterval(() => stream.write(': keep-alive\n\n'), KEEP_ALIVE_MS)]
   function stop() {
     closing.removeEventListener('abort', stop)
@@ -63,6 +68,8 @@ function follow({ reads, events, log, closing }: HttpContext, first: FoundRun, s
   // A broker that stops would wait for ever for the last stream to end.
   closing.addEventListener('abort', stop, { once: true })
   tell(first)
+  const said = progress.of(first.id, first.attempts)
+  if (said && !stream.writableEnded) say(first.id, said)
   if (closing.aborted) stop()
   return stop
 }

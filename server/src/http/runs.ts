@@ -19,6 +19,7 @@ import {
 import type { Config } from '../config.js'
 import { BrokerError } from '../errors.js'
 import { find, list } from '../runs/find.js'
+import { withProgress } from './progress-text.js'
 import { newRun, type NewRun } from '../runs/spec.js'
 import { needs } from './access.js'
 import type { App } from './typed-app.js'
@@ -70,7 +71,7 @@ export function runRoutes(app: App, context: HttpContext): void {
     async ({ params, query, raw }, reply) => {
       const found = query.wait_ms > 0 ? await findFinal(context, params.id, query.wait_ms, raw) : await find(reads, params.id)
       if (!found) throw new BrokerError('RUN_NOT_FOUND', `No run has the id ${params.id}`)
-      return sendJson(reply, found.json)
+      return sendJson(reply, withProgress(found, context.progress.of(found.id, found.attempts)))
     },
   )
 

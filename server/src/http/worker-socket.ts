@@ -77,6 +77,7 @@ interface HeldRow {
   workerId: string | null
   cancelRequested: boolean
   retry: string | null
+  crashes: number | null
 }
 const heldSql = statement<[string, string], HeldRow>(import.meta.url, 'held.sql')
 
@@ -93,7 +94,7 @@ async function prove({ db }: HttpContext, token: Token, item: ProvenResult): Pro
 }
 
 async function settleProven({ settle }: HttpContext, { item: { run, lease, wall_ms, ...report }, row }: Proven) {
-  const held = { queue: row?.queue ?? '', task: row?.task ?? '', attempt: row?.attempt ?? 1, maxAttempts: row?.maxAttempts ?? 1, workerId: row?.workerId ?? '', cancelRequested: row?.cancelRequested ?? false, retry: row?.retry }
+  const held = { queue: row?.queue ?? '', task: row?.task ?? '', attempt: row?.attempt ?? 1, maxAttempts: row?.maxAttempts ?? 1, workerId: row?.workerId ?? '', cancelRequested: row?.cancelRequested ?? false, retry: row?.retry, crashes: row?.crashes ?? null }
   const { disp } = await settle.settle({ run, lease, ...held }, report, wall_ms)
   return { run, disp }
 }

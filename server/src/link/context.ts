@@ -3,6 +3,8 @@ import type { Config } from '../config.js'
 import type { Db } from '../db/pool.js'
 import type { Dispatch } from '../engine/dispatch.js'
 import type { GroupCommit } from '../engine/group-commit.js'
+import type { Output } from '../engine/output.js'
+import type { Progress } from '../engine/progress.js'
 import type { Settle } from '../engine/settle.js'
 import type { Events } from '../events.js'
 import type { Leased } from '../runs/lease.js'
@@ -19,6 +21,8 @@ export interface LinkContext {
   log: Logger
   dispatch: Dispatch
   settle: Settle
+  output: Output
+  progress: Progress
   sessions: typeof sessions
   /** Heartbeats of all links, renewed in one statement. True: renewed; false: the session is over or another connection's. */
   renewals: GroupCommit<sessions.Session, boolean>

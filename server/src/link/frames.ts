@@ -6,6 +6,7 @@ import type { Release } from '../runs/release.js'
 import type { Reconciled } from '../sessions/sessions.js'
 import type { Entry } from './ledger.js'
 import type { Link } from './link.js'
+import { checkpointLimit, log, progress } from './output-frames.js'
 
 type Handlers = { [T in keyof WorkerFrameOf]: (link: Link, frame: WorkerFrameOf[T]) => Promise<void> | void }
 
@@ -21,6 +22,8 @@ export const handlers: Handlers = {
   hb: heartbeat,
   result,
   release,
+  log,
+  progress,
   drain: (link) => link.draining(),
   bye,
 }
@@ -66,12 +69,12 @@ async function greet(link: Link, frame: WorkerFrameOf['hello']): Promise<void> {
     key: 'key' in session ? (session.key as string) : (frame.resume as { key: string }).key,
     conn: session.conn,
     resumed: resumed !== undefined,
-    caps: CAPABILITIES.filter((capability) => frame.caps.includes(capability)),
+    caps: CAPABILITIES.filter((capability) => frame.caps.includes(capability) && (capability !== 'logs' || config.logBytes > 0)),
     hb_ms: config.heartbeatMs,
     lease_ms: config.leaseMs,
     safety_ms: config.safetyMs,
     reconnect_ms: config.reconnectMs,
-    limits: { frame: config.frameBytes, payload: config.payloadBytes, output: config.outputBytes, window: config.maxWindow, batch: 500 },
+    limits: { frame: config.frameBytes, payload: config.payloadBytes, output: config.outputBytes, window: config.maxWindow, batch: 500, log: config.logBytes, checkpoint: checkpointLimit(config) },
     verdicts: answers,
     refused,
   })
@@ -95,9 +98,9 @@ function withinScope(link: Link, lanes: Subscription[]) {
   return { allowed, refused }
 }
 
-function verdictFor(link: Link, { run, lease, verdict, queue, task, attempt, maxAttempts, retry }: Reconciled): Verdict {
+function verdictFor(link: Link, { run, lease, verdict, queue, task, attempt, maxAttempts, retry, crashes }: Reconciled): Verdict {
   if (verdict === 'lost' || verdict === 'finalized') return { run, lease, verdict }
-  const entry = link.ledger.add({ run, lease, queue: queue ?? '', task: task ?? '', attempt: attempt ?? 1, maxAttempts: maxAttempts ?? 1, retry, state: 'accepted' })
+  const entry = link.ledger.add({ run, lease, queue: queue ?? '', task: task ?? '', attempt: attempt ?? 1, maxAttempts: maxAttempts ?? 1, retry, crashes, state: 'accepted' })
   if (verdict === 'cancel') {
     entry.cancelRequested = true
     entry.cancel = { mode: 'soft', reason: 'cancelled', grace_ms: link.context.config.cancelGraceMs }
@@ -123,18 +126,22 @@ async function result(link: Link, { items }: WorkerFrameOf['result']): Promise<v
   const refused: Refused[] = []
   const reported: (Reported & { held: Entry })[] = []
   const repeated: Entry[] = []
+  const checkpointing: Promise<unknown>[] = []
   for (const item of items) {
     const held = link.ledger.get(item.l)
     if (!held) refused.push({ l: item.l, code: 'unknown_handle' })
     else if (held.state === 'settling') repeated.push(held)
     else {
       held.state = 'settling'
+      if (held.checkpointing) checkpointing.push(held.checkpointing)
       // Told to stop because its time was over: whatever the worker calls that, it is a timeout.
       const timedOut = held.cancel?.reason === 'timeout' && item.outcome === 'cancelled'
       reported.push({ held, report: timedOut ? { ...item, outcome: 'timeout' } : item, wallMs: item.wall_ms })
     }
   }
-  const settling = link.track(link.context.settle.settleAll(reported))
+  const { settle } = link.context
+  // A retry must find what this attempt left for it.
+  const settling = link.track(checkpointing.length > 0 ? Promise.all(checkpointing).then(() => settle.settleAll(reported)) : settle.settleAll(reported))
   for (const { held } of reported) held.settling = settling
   // Said twice before the answer: the first word counts, and is waited for.
   await Promise.all(repeated.map((entry) => entry.settling))
@@ -189,13 +196,14 @@ function release(link: Link, { items }: WorkerFrameOf['release']): void {
 
 function giveBack(link: Link, items: { entry: Entry; delayMs: number }[]): void {
   for (const { entry } of items) link.ledger.remove(entry)
-  releaseInBackground(link, items.map(({ entry, delayMs }) => ({ run: entry.run, lease: entry.lease, delayMs })))
+  const checkpointing = items.flatMap(({ entry }) => entry.checkpointing ?? [])
+  releaseInBackground(link, items.map(({ entry, delayMs }) => ({ run: entry.run, lease: entry.lease, delayMs })), checkpointing)
   link.context.dispatch.freed()
 }
 
-function releaseInBackground(link: Link, leases: Release[]): void {
+function releaseInBackground(link: Link, leases: Release[], first: Promise<unknown>[] = []): void {
   const { settle, log } = link.context
-  link.track(settle.release(leases)).catch((error: unknown) => log.error({ err: error }, 'leases could not be given back'))
+  link.track(Promise.all(first).then(() => settle.release(leases))).catch((error: unknown) => log.error({ err: error }, 'leases could not be given back'))
 }
 
 async function bye(link: Link, { reason }: WorkerFrameOf['bye']): Promise<void> {

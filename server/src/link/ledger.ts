@@ -14,9 +14,13 @@ export interface Entry extends Held {
   cancel?: Omit<Cancellation, 'l'>
   /** What its result is waiting for. */
   settling?: Promise<unknown>
+  /** What came of its output on this connection, once there is any: bytes dropped since the last piece, characters kept. */
+  output?: { dropped: number; characters: number }
+  /** Its checkpoint is being stored. Never rejects. */
+  checkpointing?: Promise<unknown>
 }
 
-export type NewEntry = Omit<Entry, 'l' | 'workerId' | 'cancelRequested' | 'cancel' | 'settling'>
+export type NewEntry = Omit<Entry, 'l' | 'workerId' | 'cancelRequested' | 'cancel' | 'settling' | 'output' | 'checkpointing'>
 
 /** What one connection holds, and what room it has: handles, lanes, windows. Pure: no clock, no socket, no database. */
 export class Ledger {
@@ -53,8 +57,8 @@ export class Ledger {
 
   /** A new handle for a lease. Handles are never used twice on one connection. */
   add(lease: NewEntry): Entry {
-    const { run, lease: id, queue, task, attempt, maxAttempts, retry, state } = lease
-    const entry: Entry = { l: this.#nextHandle++, run, lease: id, queue, task, attempt, maxAttempts, retry, state, workerId: this.#workerId, cancelRequested: false }
+    const { run, lease: id, queue, task, attempt, maxAttempts, retry, crashes, state } = lease
+    const entry: Entry = { l: this.#nextHandle++, run, lease: id, queue, task, attempt, maxAttempts, retry, crashes, state, workerId: this.#workerId, cancelRequested: false }
     this.#entries.set(entry.l, entry)
     return entry
   }

@@ -8,6 +8,8 @@ import { until } from '../../../test/helpers/wait.js'
 import { loadConfig, type Overrides } from '../config.js'
 import { Dispatch } from '../engine/dispatch.js'
 import { GroupCommit } from '../engine/group-commit.js'
+import { Output } from '../engine/output.js'
+import { Progress } from '../engine/progress.js'
 import { Settle } from '../engine/settle.js'
 import { Events } from '../events.js'
 import * as sessions from '../sessions/sessions.js'
@@ -60,6 +62,8 @@ async function givenLinks(t: Test, overrides: Overrides = {}) {
     log,
     dispatch,
     settle,
+    output: new Output(db, events, { urlOf: () => ({ before: 'http://broker/', behind: '' }), onError: (error) => t.fail(String(error)) }),
+    progress: new Progress(events),
     sessions: { ...sessions },
     renewals: new GroupCommit(async (batch) => {
       const renewed = await sessions.renew(db, batch, config.leaseMs)

@@ -126,7 +126,7 @@ export class Link implements Taker {
     const fit: Entry[] = []
     const items: LeasedRun[] = []
     for (const run of runs) {
-      const entry = this.ledger.add({ run: run.run, lease: run.lease, queue: run.queue, task: run.task, attempt: run.attempt, maxAttempts: run.maxAttempts, retry: run.retry, state: 'sent' })
+      const entry = this.ledger.add({ run: run.run, lease: run.lease, queue: run.queue, task: run.task, attempt: run.attempt, maxAttempts: run.maxAttempts, retry: run.retry, crashes: run.crashes, state: 'sent' })
       if (this.context.settleUndeliverable(entry, run, () => this.#settledAside(entry))) continue
       fit.push(entry)
       const item: LeasedRun = {
@@ -142,6 +142,10 @@ export class Link implements Taker {
         spec: run.spec,
       }
       if (run.parents !== null) Object.assign(item, parentsOf(run.spec, run.parents, this.context.config.frameBytes))
+      // One that does not fit beside a spec of today's size is not worth the run.
+      if (run.checkpoint !== null && 2 * Buffer.byteLength(run.spec + (item.parents ?? '') + run.checkpoint) < this.context.config.frameBytes - 2_048) item.checkpoint = run.checkpoint
+      // After the second time whatever runs beside it is under suspicion as well, and its next crash is its last.
+      if (run.crashes !== null) item.alone = run.crashes > 1 ? 'worker' : 'process'
       items.push(item)
     }
     for (const batch of inFrames(items, this.context.config.frameBytes)) this.send({ t: 'runs', items: batch })
@@ -293,7 +297,7 @@ function inFrames(items: LeasedRun[], frameBytes: number): LeasedRun[][] {
   let batch: LeasedRun[] = []
   let bytes = 0
   for (const item of items) {
-    const size = 2 * (item.spec.length + (item.parents?.length ?? 0)) + 1_024
+    const size = 2 * (item.spec.length + (item.parents?.length ?? 0) + (item.checkpoint?.length ?? 0)) + 1_024
     if (batch.length > 0 && (bytes + size > frameBytes || batch.length === 500)) {
       frames.push(batch)
       batch = []

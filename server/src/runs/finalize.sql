@@ -1,10 +1,10 @@
 -- RUNNING → FAILED, CANCELLED, or READY for another attempt: the verdict on runs $1 (bigint[]) under leases $2 (uuid[]).
--- $3 status[]  $4 error entry (json text, or null)[]  $5 last_error[]  $6 delay of a retry (ms)[]. What went well is succeed.sql's.
+-- $3 status[]  $4 error entry (json text, or null)[]  $5 last_error[]  $6 delay of a retry (ms)[]  $7 crashes by now (null: this was none)[]. What went well is succeed.sql's.
 -- The lease is the fence: a row comes back only where this very lease still held the run. A retry of a run that somebody
 -- asked to cancel becomes CANCELLED.
 WITH r AS (
-  SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::float8[])
-                AS r (result_id, lease_id, status, error, last_error, delay_ms)
+  SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::float8[], $7::smallint[])
+                AS r (result_id, lease_id, status, error, last_error, delay_ms, crashes)
 ), done AS (
   UPDATE task_runs t
      SET status = CASE WHEN r.status = 'READY' AND t.cancel_requested THEN 'CANCELLED' ELSE r.status END,
@@ -14,6 +14,7 @@ WITH r AS (
          failed_at = CASE WHEN r.status = 'FAILED' THEN now() END,
          finished_at = CASE WHEN r.status <> 'READY' OR t.cancel_requested THEN now() END,
          run_after = CASE WHEN r.status = 'READY' THEN now() + r.delay_ms * interval '1 ms' END,
+         reproq_crashes = coalesce(r.crashes, t.reproq_crashes),
          leased_until = NULL, leased_by = NULL, updated_at = now()
     FROM r
    WHERE t.result_id = r.result_id AND t.reproq_lease_id = r.lease_id AND t.status = 'RUNNING'

@@ -11,6 +11,8 @@ export interface Finalization {
   error: string | null
   lastError: string | null
   delayMs: number
+  /** How often it has crashed by now, if this was a crash. */
+  crashes?: number | null | undefined
 }
 
 /** A run after its attempt ended. */
@@ -26,7 +28,7 @@ export interface Settled {
   keyed: boolean
 }
 
-const finalizeSql = statement<[string[], string[], string[], (string | null)[], (string | null)[], number[]], Settled>(import.meta.url, 'finalize.sql')
+const finalizeSql = statement<[string[], string[], string[], (string | null)[], (string | null)[], number[], (number | null)[]], Settled>(import.meta.url, 'finalize.sql')
 
 /** RUNNING → FAILED, CANCELLED, or READY again; SUCCESSFUL is `succeed`. Returns only the runs whose lease still held; the others were not touched. */
 export function finalize(db: Db, items: Finalization[]): Promise<Settled[]> {
@@ -37,6 +39,7 @@ export function finalize(db: Db, items: Finalization[]): Promise<Settled[]> {
     items.map((item) => item.error),
     items.map((item) => item.lastError),
     items.map((item) => item.delayMs),
+    items.map((item) => item.crashes ?? null),
   ])
 }
 

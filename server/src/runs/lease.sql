@@ -34,7 +34,7 @@ WITH limited AS MATERIALIZED (
     FROM next n
    WHERE t.result_id = n.result_id AND t.status = 'READY'
   RETURNING n.slot, t.result_id, t.reproq_lease_id, t.task_path, t.queue_name, t.attempts, t.max_attempts, t.timeout_seconds,
-            t.spec_json, t.cancel_requested, t.reproq_retry, t.workflow_id
+            t.spec_json, t.cancel_requested, t.reproq_retry, t.workflow_id, t.reproq_checkpoint, t.reproq_crashes
 ), held AS (
   INSERT INTO reproq_leases (result_id, session_id) SELECT result_id, ($3::bigint[])[($2::int[])[slot]] FROM leased
   ON CONFLICT (result_id) DO UPDATE SET session_id = excluded.session_id
@@ -43,5 +43,6 @@ SELECT (SELECT count(*)::int FROM next) AS taken, (SELECT max(claim_key)::text F
        l.slot::int - 1 AS slot, l.result_id::text AS run, l.reproq_lease_id::text AS lease,
        l.task_path AS task, l.queue_name AS queue, l.attempts AS attempt, l.max_attempts AS "maxAttempts",
        l.timeout_seconds * 1000.0::float8 AS "timeoutMs", l.spec_json::text AS spec, l.cancel_requested AS "cancelRequested", l.reproq_retry::text AS retry,
-       CASE WHEN l.workflow_id IS NOT NULL THEN reproq_parents(l.result_id, $7::int) END AS parents
+       CASE WHEN l.workflow_id IS NOT NULL THEN reproq_parents(l.result_id, $7::int) END AS parents,
+       l.reproq_checkpoint AS checkpoint, l.reproq_crashes AS crashes
   FROM (VALUES (1)) AS always LEFT JOIN leased l ON true ORDER BY l.slot

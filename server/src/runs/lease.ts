@@ -30,6 +30,10 @@ export interface Leased {
   retry: string | null
   /** Of a run that waited for others: what they came to, as JSON text, or a sentence that it is too much. Null for nearly every run. */
   parents: string | null
+  /** What an earlier attempt left, JSON text; null for nearly every run, as is the next. */
+  checkpoint: string | null
+  /** How often it has taken its process with it. */
+  crashes: number | null
 }
 
 type Params = [queues: string[], places: string, sessions: string[], workers: string[], leases: string, leaseMs: number, parentsBytes: number]

@@ -1,5 +1,12 @@
 import type { Outcome, RunError } from '../../../protocol/src/index.js'
 import { backoffMs, policyOf, type RetryPolicy } from './retry-policy.js'
+import { storable } from './storable.js'
+
+/** When a run without a policy of its own is tried again, and when none is any more. */
+export interface RetryRules extends RetryPolicy {
+  /** A run that has crashed so often is not tried again; 0, the default: it is. */
+  quarantineCrashes?: number
+}
 
 /** What a worker reported of one attempt, as the `result` frame has it. */
 export interface Report {
@@ -18,20 +25,22 @@ export interface Attempt {
   cancelRequested: boolean
   /** The run's own retry policy, JSON text; null or absent: the broker's. */
   retry?: string | null | undefined
+  /** How often the run has taken its process with it before. */
+  crashes?: number | null
 }
 
 /** Kind of an entry in `errors_json`. The first four are Reproq's own. */
-export type FailureKind = 'app_error' | 'cancelled' | 'security_violation' | 'lease_expiry' | 'timeout' | 'crashed' | 'invalid_output' | 'output_too_large' | 'payload_too_large'
+export type FailureKind = 'app_error' | 'cancelled' | 'security_violation' | 'lease_expiry' | 'timeout' | 'crashed' | 'invalid_output' | 'output_too_large' | 'payload_too_large' | 'quarantined'
 
 /** Where the run goes. `release`: back to READY without costing the attempt. */
 export type Decision =
   | { to: 'SUCCESSFUL'; output: string }
   | { to: 'FAILED' | 'CANCELLED'; kind: FailureKind; error: RunError }
-  | { to: 'READY'; delayMs: number; kind: FailureKind; error: RunError }
+  | { to: 'READY'; delayMs: number; kind: FailureKind; error: RunError; crashes?: number }
   | { to: 'release' }
 
 /** Outcome and attempt → where the run goes next, and when. Pure but for the jitter's `random`. */
-export function decide(report: Report, attempt: Attempt, policy: RetryPolicy, random: () => number = Math.random): Decision {
+export function decide(report: Report, attempt: Attempt, policy: RetryRules, random: () => number = Math.random): Decision {
   const { outcome } = report
   if (outcome === 'ok') return { to: 'SUCCESSFUL', output: report.output ?? 'null' }
   // Stopped without anybody asking: the worker is shutting down. That is no failure of the run.
@@ -40,10 +49,21 @@ export function decide(report: Report, attempt: Attempt, policy: RetryPolicy, ra
   const kind = kindOf[outcome]
   const error = report.error ?? { class: kind, message: defaultMessage[outcome] }
   if (outcome === 'cancelled') return { to: 'CANCELLED', kind, error }
+  const crashes = outcome === 'crashed' && error.class !== NOT_STARTED ? (attempt.crashes ?? 0) + 1 : undefined
+  const { quarantineCrashes = 0 } = policy
+  if (crashes !== undefined && quarantineCrashes > 0 && crashes >= quarantineCrashes) return { to: 'FAILED', kind: 'quarantined', error: quarantined(crashes, error) }
   if (outcome === 'rejected' || report.retryable === false || attempt.attempt >= attempt.maxAttempts) return { to: 'FAILED', kind, error }
   const { waits, nonRetryable } = policyOf(attempt.retry, policy)
   if (nonRetryable.some((name) => isOf(error.class, name))) return { to: 'FAILED', kind, error }
-  return { to: 'READY', delayMs: report.retry_after_ms ?? backoffMs(attempt.attempt, waits, random), kind, error }
+  return { to: 'READY', delayMs: report.retry_after_ms ?? backoffMs(attempt.attempt, waits, random), kind, error, ...(crashes !== undefined && { crashes }) }
+}
+
+/** Error class of a run whose code was never reached: the executor did not come about (RQ-PROG-005). */
+const NOT_STARTED = 'ExecutorNotStarted'
+
+function quarantined(crashes: number, { class: name, message, traceback }: RunError): RunError {
+  const said = `It has taken its worker or executor with it ${crashes} times, so it is not run again. The last time: ${name}: ${message}`
+  return { class: 'Quarantined', message: said.slice(0, 65_536), ...(traceback !== undefined && { traceback }) }
 }
 
 /** The class itself, or its name without the module that Python puts before it. */
@@ -83,9 +103,4 @@ export function errorEntry(kind: FailureKind, error: RunError, attempt: Attempt)
 /** The one-line `last_error`: 1,024 characters at most, whole ones. */
 export function lastError(error: RunError): string {
   return [...storable(`${error.class}: ${error.message}`).slice(0, 2_048)].slice(0, 1_024).join('')
-}
-
-/** Postgres stores neither NUL nor half a surrogate pair; an error must never be refused for its text. */
-function storable(text: string): string {
-  return text.toWellFormed().replaceAll('\0', '\ufffd')
 }

@@ -1,5 +1,6 @@
 -- Expired sessions end, and what they held goes to READY at once, or to FAILED after its last attempt, or to CANCELLED if somebody asked.
 -- Every attempt stays counted, also of a run the worker never said it had: it may have started, and its word got lost.
+-- A run that has lost its process for the $1th time (0: never) is FAILED whatever attempts are left.
 -- Leases of sessions that no longer exist are treated alike. Returns one row per run, and per session without runs (run null).
 WITH dead AS MATERIALIZED (
   SELECT session_id, worker_id FROM reproq_sessions WHERE expires_at < now() ORDER BY session_id LIMIT 100 FOR UPDATE SKIP LOCKED
@@ -16,19 +17,25 @@ WITH dead AS MATERIALIZED (
       OR NOT EXISTS (SELECT FROM reproq_sessions s WHERE s.session_id = l.session_id)
   RETURNING l.result_id, l.session_id
 ), verdict AS (
-  SELECT t.result_id, lost.session_id,
-         CASE WHEN t.cancel_requested THEN 'CANCELLED' WHEN t.attempts < t.max_attempts THEN 'READY' ELSE 'FAILED' END AS status
+  SELECT result_id, session_id, crashes, poisonous,
+         CASE WHEN cancel_requested THEN 'CANCELLED' WHEN attempts < max_attempts AND NOT poisonous THEN 'READY' ELSE 'FAILED' END AS status,
+         CASE WHEN poisonous AND NOT cancel_requested THEN 'quarantined' ELSE 'lease_expiry' END AS kind,
+         CASE WHEN poisonous AND NOT cancel_requested
+              THEN 'It has taken its worker or executor with it ' || crashes || ' times, so it is not run again. The last time: its worker was lost'
+              ELSE 'Worker heartbeat lost or process crashed' END AS message
     FROM lost JOIN task_runs t USING (result_id)
+         CROSS JOIN LATERAL (SELECT coalesce(t.reproq_crashes, 0) + 1 AS crashes) AS c
+         CROSS JOIN LATERAL (SELECT $1::int > 0 AND crashes >= $1::int AS poisonous) AS p
 ), settled AS (
   UPDATE task_runs t
      SET status = v.status,
          finished_at = CASE WHEN v.status <> 'READY' THEN now() END,
          failed_at = CASE WHEN v.status = 'FAILED' THEN now() END,
-         last_error = CASE WHEN v.status = 'FAILED' THEN 'lease_expiry: Worker heartbeat lost or process crashed' END,
-         errors_json = t.errors_json || jsonb_build_object('kind', 'lease_expiry', 'message', 'Worker heartbeat lost or process crashed',
+         last_error = CASE WHEN v.status = 'FAILED' THEN v.kind || ': ' || v.message END,
+         errors_json = t.errors_json || jsonb_build_object('kind', v.kind, 'message', v.message,
                                                            'attempt', t.attempts, 'worker_id', t.leased_by, 'at', now()),
          -- The lease settled nothing: whoever comes back with it is told that it is lost, not that its result was stored.
-         reproq_lease_id = NULL, run_after = NULL, leased_until = NULL, leased_by = NULL, updated_at = now()
+         reproq_lease_id = NULL, reproq_crashes = v.crashes, run_after = NULL, leased_until = NULL, leased_by = NULL, updated_at = now()
     FROM verdict v
    WHERE t.result_id = v.result_id AND t.status = 'RUNNING'
   RETURNING t.result_id, v.session_id, t.status, t.queue_name, t.task_path, t.priority, t.enqueued_at, t.attempts,

@@ -14,5 +14,5 @@ SELECT h.result_id::text AS run, h.lease_id::text AS lease,
        CASE WHEN good.lease_id IS NOT NULL THEN CASE WHEN t.cancel_requested THEN 'cancel' ELSE 'keep' END
             WHEN t.reproq_lease_id = h.lease_id AND t.status <> 'RUNNING' THEN 'finalized'
             ELSE 'lost' END AS verdict,
-       t.queue_name AS queue, t.task_path AS task, t.attempts AS attempt, t.max_attempts AS "maxAttempts", t.reproq_retry::text AS retry
+       t.queue_name AS queue, t.task_path AS task, t.attempts AS attempt, t.max_attempts AS "maxAttempts", t.reproq_retry::text AS retry, t.reproq_crashes AS crashes
   FROM h LEFT JOIN task_runs t USING (result_id) LEFT JOIN good USING (result_id, lease_id)

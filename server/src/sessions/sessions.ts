@@ -71,6 +71,7 @@ export interface Reconciled {
   attempt: number | null
   maxAttempts: number | null
   retry: string | null
+  crashes: number | null
 }
 const reconcileSql = statement<[string, string[], string[]], Reconciled>(import.meta.url, 'reconcile.sql')
 
@@ -90,11 +91,11 @@ interface Reaped {
   attempt: number | null
   keyed: boolean | null
 }
-const reapSql = statement<[], Reaped>(import.meta.url, 'reap.sql')
+const reapSql = statement<[number], Reaped>(import.meta.url, 'reap.sql')
 
-/** Ends expired sessions and settles what they held. */
-export function reap(db: Db): Promise<Reaped[]> {
-  return db.query(reapSql, [])
+/** Ends expired sessions and settles what they held. A run that lost its worker for the `quarantineCrashes`th time (0: never) is not tried again. */
+export function reap(db: Db, quarantineCrashes = 0): Promise<Reaped[]> {
+  return db.query(reapSql, [quarantineCrashes])
 }
 
 const nextExpirySql = statement<[], { nextMs: number | null }>(import.meta.url, 'next-expiry.sql')

@@ -1,0 +1,56 @@
+import type { LogStream } from '../../../protocol/src/index.js'
+import type { Db } from '../db/pool.js'
+import { statement } from '../db/statement.js'
+
+/** A piece of what an attempt printed. `dropped`: bytes before it that nobody has. */
+export interface Piece {
+  run: string
+  lease: string
+  attempt: number
+  stream: LogStream
+  seq: number
+  dropped: number
+  text: string
+}
+
+/** A piece as it is kept. `id` orders the pieces of a run. */
+export interface StoredPiece extends Omit<Piece, 'run' | 'lease'> {
+  id: string
+  loggedAt: Date
+}
+
+export interface LogFilter {
+  /** Only pieces behind this one. */
+  after: string
+  attempt?: number | undefined
+  stream?: LogStream | undefined
+  limit: number
+}
+
+const appendSql = statement<[string[], string[], number[], string[], number[], number[], string[]], { run: string }>(import.meta.url, 'log-append.sql')
+const readSql = statement<[string, string, number | null, string | null, number], StoredPiece>(import.meta.url, 'log-read.sql')
+const labelSql = statement<[string[], string, string], { run: string }>(import.meta.url, 'log-label.sql')
+
+/** Keeps pieces, in their order, whose lease is their run's latest. Returns the runs that have more now. */
+export async function append(db: Db, pieces: Piece[]): Promise<string[]> {
+  const rows = await db.query(appendSql, [
+    pieces.map((piece) => piece.run),
+    pieces.map((piece) => piece.lease),
+    pieces.map((piece) => piece.attempt),
+    pieces.map((piece) => piece.stream),
+    pieces.map((piece) => piece.seq),
+    pieces.map((piece) => piece.dropped),
+    pieces.map((piece) => piece.text),
+  ])
+  return rows.map(({ run }) => run)
+}
+
+/** Oldest first. */
+export function read(db: Db, run: string, { after, attempt, stream, limit }: LogFilter): Promise<StoredPiece[]> {
+  return db.query(readSql, [run, after, attempt ?? null, stream ?? null, limit])
+}
+
+/** Writes `before`, the id, `behind` into logs_uri. Returns the runs whose row was free for it. */
+export async function label(db: Db, runs: string[], before: string, behind: string): Promise<string[]> {
+  return (await db.query(labelSql, [runs, before, behind])).map(({ run }) => run)
+}
