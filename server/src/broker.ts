@@ -135,6 +135,8 @@ export class Broker {
   /** Connects, listens, serves. Resolves with the URL it answers at. The schema must be there (`migrate`). */
   async start(): Promise<{ url: string }> {
     await this.#tokens.mustExistBeyondLoopback(this.config.host)
+    // Every chore waits for it.
+    setMaxListeners(0, this.#abort.signal)
     await this.#listen.start()
     this.#app = await buildApp({
       config: this.config,

@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs'
 import { exitCodeOf } from './exit-codes.js'
 import { explain, explainAsJson } from './explain.js'
 import { failure } from './failure.js'
-import { endWithReader } from './output.js'
+import { printHelpTopic } from './help-topics.js'
+import { endWithReader, write } from './output.js'
 
 const { version } = JSON.parse(readFileSync(new URL('../../../../package.json', import.meta.url), 'utf8')) as { version: string }
 
@@ -19,34 +20,49 @@ const program = new Command('reproq')
     'after',
     `
 Examples:
-  reproq dev                                     everything on this machine, PostgreSQL included
-  reproq broker --host 0.0.0.0 --port 4700       the broker, on the Postgres of REPROQ_DATABASE_URL
+  reproq dev                                     everything on this machine
   reproq worker --url https://broker:4700 --queues mail --tasks 'tasks/*.ts'
-  reproq run hello '{"name":"Ada"}'              enqueue, wait, print the result`,
+  reproq run hello '{"name":"Ada"}'              enqueue, wait, print the result
+  reproq triage list                             what has failed
+Also: reproq help exit-codes, reproq help compat`,
   )
 
 // Each command's code is loaded when it is called: `reproq --version` should not read a database driver.
 const commands: { name: string; summary: string; load: () => Promise<(program: Command) => void> }[] = [
-  { name: 'dev', summary: 'start everything on this machine: PostgreSQL, broker, a worker, example runs', load: async () => (await import('./dev.js')).registerDev },
+  { name: 'dev', summary: 'everything on this machine, PostgreSQL included', load: async () => (await import('./dev.js')).registerDev },
   { name: 'broker', summary: 'start the broker', load: async () => (await import('./broker.js')).registerBroker },
-  { name: 'worker', summary: 'start a worker that leases runs from a broker', load: async () => (await import('./worker.js')).registerWorker },
+  { name: 'worker', summary: 'start a worker', load: async () => (await import('./worker.js')).registerWorker },
   { name: 'migrate', summary: 'bring the database to the schema of this version', load: async () => (await import('./migrate.js')).registerMigrate },
-  { name: 'run', summary: 'enqueue a run, wait for it, print its result', load: async () => (await import('./run.js')).registerRun },
-  { name: 'limits', summary: 'rate limits of tasks, queues and keys', load: async () => (await import('./limits.js')).registerLimits },
   { name: 'tokens', summary: 'create, list and revoke bearer tokens', load: async () => (await import('./tokens.js')).registerTokens },
-  { name: 'config', summary: 'the settings of the broker, and where each value comes from', load: async () => (await import('./config.js')).registerConfig },
+  { name: 'config', summary: 'settings, and where each value comes from', load: async () => (await import('./config.js')).registerConfig },
+  { name: 'doctor', summary: 'what is wrong here, and what to do', load: async () => (await import('./doctor.js')).registerDoctor },
+  { name: 'run', summary: 'enqueue a run, wait, print its result', load: async () => (await import('./run.js')).registerRun },
+  { name: 'enqueue', summary: 'enqueue a run, print its id', load: async () => (await import('./enqueue.js')).registerEnqueue },
+  { name: 'runs', summary: 'list, get, wait, cancel, retry, replay, purge', load: async () => (await import('./runs.js')).registerRuns },
+  { name: 'triage', summary: 'dead letters: list, inspect, retry, replay', load: async () => (await import('./triage.js')).registerTriage },
+  { name: 'queues', summary: 'list, pause, resume, clear', load: async () => (await import('./queues.js')).registerQueues },
+  { name: 'limits', summary: 'rate limits of tasks, queues and keys', load: async () => (await import('./limits.js')).registerLimits },
+  { name: 'workers', summary: 'list, drain, stop', load: async () => (await import('./workers.js')).registerWorkers },
+  { name: 'operations', summary: 'work on many runs: list, get, stop', load: async () => (await import('./operations.js')).registerOperations },
+  { name: 'prune', summary: 'delete old runs', load: async () => (await import('./prune.js')).registerPrune },
 ]
 
-const asked = commands.find(({ name }) => process.argv[2] === name || (process.argv[2] === 'help' && process.argv[3] === name))
-if (asked) (await asked.load())(program)
-else for (const { name, summary } of commands) program.command(name).description(summary)
-
+const words = process.argv.slice(2)
 endWithReader()
-try {
-  await program.parseAsync(withoutColour(process.argv))
-} catch (error) {
-  const shown = error instanceof CommanderError ? usage(error) : error
-  if (shown !== undefined) {
+if (words[0] === 'version') write(`${version}\n`)
+else if (!(words[0] === 'help' && printHelpTopic(words[1]))) await main()
+
+async function main(): Promise<void> {
+  const asked = commands.find(({ name }) => words[0] === name || (words[0] === 'help' && words[1] === name))
+  if (asked) (await asked.load())(program)
+  else for (const { name, summary } of commands) program.command(name).description(summary)
+  // `reproq broker start`, for those who look for a verb.
+  const spoken = (words[0] === 'broker' || words[0] === 'worker') && words[1] === 'start' ? [...process.argv.slice(0, 3), ...process.argv.slice(4)] : process.argv
+  try {
+    await program.parseAsync(withoutColour(spoken))
+  } catch (error) {
+    const shown = error instanceof CommanderError ? usage(error) : error
+    if (shown === undefined) return
     process.stderr.write(wantsJson(process.argv) ? explainAsJson(shown) : explain(shown))
     process.exitCode = exitCodeOf(shown)
   }

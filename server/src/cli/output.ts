@@ -67,7 +67,8 @@ function fieldText(name: string, value: unknown): string {
   return value === null || value === undefined || value === '' ? '-' : plain(String(value))
 }
 
-function plain(text: string): string {
+/** Without control characters, but for the ends of lines. */
+export function plain(text: string): string {
   // oxlint-disable-next-line no-control-regex
   return stripVTControlCharacters(text).replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '')
 }

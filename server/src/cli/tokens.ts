@@ -1,11 +1,10 @@
 import type { Command } from 'commander'
-import { Pool } from '../db/pool.js'
 import { BrokerError } from '../errors.js'
 import { isScope } from '../http/scopes.js'
 import { createToken, listTokens, revokeToken } from '../http/tokens.js'
-import { withDatabase } from './database.js'
 import { failure } from './failure.js'
 import { addOutput, printRows, type Format } from './output.js'
+import { withPool } from './pool.js'
 
 /** `reproq tokens`: works on the database itself, so that the first token needs none. */
 export function registerTokens(program: Command): void {
@@ -20,13 +19,13 @@ export function registerTokens(program: Command): void {
     .action(async (name: string, { scope, ttl, databaseUrl }: { scope: string[]; ttl?: number; databaseUrl?: string }) => {
       const wrong = scope.find((one) => !isScope(one))
       if (wrong !== undefined) throw new BrokerError('INVALID_SETTING', `"${wrong}" is no scope; there are enqueue, read, schedules, admin and work:queue:<name or prefix*>`)
-      await within(databaseUrl, async (pool) => process.stdout.write(`${await createToken(pool, name, scope, ttl ?? null)}\n`))
+      await withPool(databaseUrl, async (pool) => process.stdout.write(`${await createToken(pool, name, scope, ttl ?? null)}\n`))
     })
   addOutput(onDatabase(tokens.command('list')))
     .description('names, scopes and expiry')
     .addHelpText('after', '\nExamples:\n  reproq tokens list\n  reproq tokens list -o id')
     .action(({ databaseUrl, output }: { databaseUrl?: string; output: Format }) =>
-      within(databaseUrl, async (pool) => {
+      withPool(databaseUrl, async (pool) => {
         const rows = (await listTokens(pool)).map(({ name, scopes, createdAt, expiresAt }) => ({ name, scopes, created_at: createdAt, expires_at: expiresAt }))
         await printRows(output, rows, {
           id: ({ name }) => name,
@@ -37,21 +36,10 @@ export function registerTokens(program: Command): void {
   onDatabase(tokens.command('revoke <name>'))
     .description('end a token; brokers notice within ten seconds')
     .action((name: string, { databaseUrl }: { databaseUrl?: string }) =>
-      within(databaseUrl, async (pool) => {
+      withPool(databaseUrl, async (pool) => {
         if (!(await revokeToken(pool, name))) throw failure('TOKEN_NOT_FOUND', `There is no token named "${name}"`, 'reproq tokens list')
       }),
     )
-}
-
-function within(databaseUrl: string | undefined, work: (pool: Pool) => Promise<unknown>): Promise<void> {
-  return withDatabase(databaseUrl, async (url) => {
-    const pool = new Pool(url, 1)
-    try {
-      await work(pool)
-    } finally {
-      await pool.close()
-    }
-  })
 }
 
 function seconds(text: string): number {

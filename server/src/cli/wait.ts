@@ -1,0 +1,30 @@
+import type { Duration, RunHandle } from '../../../sdk-ts/src/index.js'
+import { TaskCancelled, TaskFailed, WaitTimeout } from '../../../sdk-ts/src/index.js'
+import { exitCodeOf, exitCodes } from './exit-codes.js'
+import { paint } from './explain.js'
+import { plain } from './output.js'
+
+/**
+ * The run's result on stdout, as JSON, when it comes; why there is none on stderr, and in the exit code: 6 not yet, 7 the task failed,
+ * 130 Ctrl-C. None of these ends the run.
+ */
+export async function printResult(run: RunHandle, timeout: string): Promise<void> {
+  const giveUp = new AbortController()
+  const interrupt = () => giveUp.abort(new Error('interrupted'))
+  process.once('SIGINT', interrupt)
+  try {
+    const result = await run.result({ timeout: timeout as Duration, signal: giveUp.signal })
+    process.stdout.write(`${JSON.stringify(result)}\n`)
+  } catch (error) {
+    if (giveUp.signal.aborted) {
+      process.exitCode = exitCodes.INTERRUPTED
+      process.stderr.write(`\n${paint('yellow', '·')} run ${run.id} goes on   wait  reproq runs wait ${run.id}   cancel  reproq runs cancel ${run.id}\n`)
+      return
+    }
+    if (!(error instanceof WaitTimeout || error instanceof TaskFailed || error instanceof TaskCancelled)) throw error
+    process.exitCode = exitCodeOf(error)
+    process.stderr.write(`✖ run ${run.id}  ${plain(error.message)}\n`)
+  } finally {
+    process.off('SIGINT', interrupt)
+  }
+}
