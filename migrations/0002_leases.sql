@@ -7,6 +7,9 @@
 -- is known for what it is.
 ALTER TABLE task_runs ADD COLUMN IF NOT EXISTS reproq_lease_id uuid;
 
+-- Nothing of the queue is started before this instant; a task asked for it. Set to null when it has passed.
+ALTER TABLE reproq_queue_controls ADD COLUMN IF NOT EXISTS reproq_held_until timestamptz;
+
 -- Reproq's order, priority + waited/60 s descending, as a number that never changes: enqueued_at - priority * 60 s, in µs.
 CREATE FUNCTION reproq_claim_key(priority integer, enqueued_at timestamptz) RETURNS bigint
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -153,10 +156,14 @@ CREATE TRIGGER reproq_track_delete AFTER DELETE ON task_runs
 CREATE FUNCTION reproq_track_queue_control() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_notify('reproq_ready', '');
+  IF TG_OP <> 'DELETE' AND NEW.reproq_held_until IS NOT NULL THEN
+    -- Every broker sets its timer to the end of it.
+    PERFORM pg_notify('reproq_scheduled', '');
+  END IF;
   RETURN NULL;
 END $$;
 CREATE TRIGGER reproq_track_queue_control AFTER INSERT OR UPDATE OR DELETE ON reproq_queue_controls
-  FOR EACH STATEMENT EXECUTE FUNCTION reproq_track_queue_control();
+  FOR EACH ROW EXECUTE FUNCTION reproq_track_queue_control();
 
 -- What waited before we came.
 INSERT INTO reproq_ready (queue_name, claim_key, result_id)

@@ -257,7 +257,7 @@ BEGIN
          WHERE r.queue_name = lane.queue_name AND (r.claim_key, r.result_id) > (after_key, after_id)
          ORDER BY r.claim_key, r.result_id LIMIT chunk FOR UPDATE SKIP LOCKED
       ) AS head
-       WHERE NOT EXISTS (SELECT FROM reproq_queue_controls c WHERE c.queue_name = lane.queue_name AND c.paused)
+       WHERE NOT EXISTS (SELECT FROM reproq_queue_controls c WHERE c.queue_name = lane.queue_name AND (c.paused OR c.reproq_held_until > clock_timestamp()))
        ORDER BY head.claim_key, head.result_id LIMIT chunk
     LOOP
       EXIT WHEN cardinality(let_in) = slots;

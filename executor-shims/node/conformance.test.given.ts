@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { writeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { NonRetryableError } from '../../sdk-ts/src/errors.js'
+import { NonRetryableError, Postpone } from '../../sdk-ts/src/errors.js'
 import { defineTask, type TaskContext } from '../../sdk-ts/src/define-task.js'
 
 // The test tasks that CONTRACT.md asks of an executor.
@@ -20,6 +20,9 @@ export const fail = task('fail', (message: string) => {
 })
 export const failForGood = task('fail_for_good', (message: string) => {
   throw new NonRetryableError(message)
+})
+export const postpone = task('postpone', (ms: number) => {
+  throw new Postpone(ms, { queue: true })
 })
 export const exit = task('exit', (code: number) => process.exit(code))
 export const signalItself = task('signal_itself', (number: number) => {

@@ -36,7 +36,7 @@ export const RunError = Type.Object({
 })
 export type RunError = Static<typeof RunError>
 
-export const OUTCOMES = ['ok', 'error', 'cancelled', 'timeout', 'crashed', 'rejected'] as const
+export const OUTCOMES = ['ok', 'error', 'cancelled', 'timeout', 'crashed', 'rejected', 'postponed'] as const
 export const Outcome = literals(OUTCOMES)
 export type Outcome = Static<typeof Outcome>
 
@@ -46,6 +46,7 @@ const settlement = {
   error: Type.Optional(RunError),
   retryable: Type.Optional(Type.Boolean()),
   retry_after_ms: Type.Optional(Ms),
+  hold_queue: Type.Optional(Type.Boolean({ description: 'with postponed: nothing of the queue is started until then' })),
   wall_ms: Type.Optional(Ms),
   exit: Type.Optional(Type.Object({ code: Type.Optional(Type.Integer()), signal: Type.Optional(Type.String({ maxLength: 32 })) })),
 }

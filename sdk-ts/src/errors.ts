@@ -192,6 +192,22 @@ export class RetryAfter extends ReproqError {
   }
 }
 
+/**
+ * Throw it in a task to be started again later, as if this attempt had not been: it costs none. With `queue: true` nothing
+ * of the whole queue is started until then, for example when a service everybody calls asks for a pause.
+ * `code` POSTPONE. Its constructor throws InvalidDuration.
+ */
+export class Postpone extends ReproqError {
+  readonly postponeMs: number
+  readonly holdQueue: boolean
+  constructor(delay: Duration, { queue = false, message = 'The task asked to be started later' }: { queue?: boolean; message?: string } = {}) {
+    super('POSTPONE', message)
+    this.name = 'Postpone'
+    this.postponeMs = durationMs(delay)
+    this.holdQueue = queue
+  }
+}
+
 /** fetch wraps the socket's error once, undici not at all: the innermost message says what happened. */
 function rootMessage(error: unknown): string {
   let innermost = error

@@ -92,3 +92,28 @@ t.test('a run is tried again by its own policy, however its result comes', async
   t.match((await worker.next('result_ok')).items, [{ disp: 'finalized' }], 'an error it gives up at, of a run that was leased through the gate')
   t.match(await reproq.get(gated.id), { status: 'FAILED', attempts: 1, lock_key: 'l', retry: { delays_ms: [0, 0, 0, 3_600_000], jitter: 0, non_retryable: ['CardDeclined'] } })
 })
+
+t.test('a task may ask to be started later, and its whole queue with it, at whichever broker', async (t) => {
+  const one = await testBroker(t, { lookMs: 60_000 })
+  const other = await testBroker(t, { lookMs: 60_000 }, one.database)
+  const worker = await ScriptedWorker.hello(t, one.url, one.token, { subs: [{ queues: ['default'], window: 1 }] })
+  const elsewhere = await ScriptedWorker.hello(t, other.url, other.token, { instance: 'two', subs: [{ queues: ['aside'], window: 1 }] })
+
+  const run = await one.reproq.enqueue(scale, { args: [1] })
+  const [first] = (await worker.next('runs')).items as [LeasedRun]
+  worker.send({ t: 'result', items: [{ l: first.l, outcome: 'postponed', retry_after_ms: 400, hold_queue: true }] })
+  t.match((await worker.next('result_ok')).items, [{ disp: 'retry_scheduled', delay_ms: 400 }])
+  const until = (await one.database.pool.query('SELECT reproq_held_until AS at FROM reproq_queue_controls')).rows[0].at as Date
+
+  elsewhere.send({ t: 'subs', v: 2, items: [{ queues: ['default'], window: 5 }] })
+  const waiting = await Promise.all(Array.from({ length: 3 }, (_, at) => other.reproq.enqueue(scale, { args: [at] })))
+  // So that only the end of the hold can wake the other broker, which was told of it.
+  t.match(await one.reproq.cancel(run.id), { status: 'cancelled' })
+  await one.broker.stop({ drainMs: 0 })
+  const started = new Set<string>()
+  while (started.size < 3) for (const item of (await elsewhere.next('runs')).items) started.add(item.run)
+  t.strictSame([...started].toSorted(), waiting.map(({ id }) => id).toSorted())
+  const { rows } = await one.database.pool.query('SELECT result_id::text AS id, attempts, last_attempted_at >= $1 AS later FROM task_runs WHERE result_id > $2 ORDER BY result_id', [until, run.id])
+  t.strictSame(rows, waiting.map(({ id }) => ({ id, attempts: 1, later: true })), 'none before that moment')
+  t.match(await other.reproq.get(run.id), { attempts: 0, errors: [] }, 'it was no failure, and cost no attempt')
+})

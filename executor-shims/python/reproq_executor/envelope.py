@@ -7,7 +7,7 @@ import math
 from types import TracebackType
 from typing import Any, Optional
 
-from .errors import InvalidOutput, NonRetryableError, PayloadError, RetryAfter, UnknownTask
+from .errors import InvalidOutput, NonRetryableError, PayloadError, Postpone, RetryAfter, UnknownTask
 
 # What the broker keeps; a traceback's end says more than its beginning.
 _MESSAGE_CHARS = 16_384
@@ -38,6 +38,10 @@ def failure_of(fields: dict[str, Any], error: Optional[BaseException] = None) ->
         envelope["retryable"] = False
     if isinstance(error, RetryAfter) and math.isfinite(error.seconds):
         envelope["retry_after_ms"] = max(0, round(error.seconds * 1000))
+    if isinstance(error, Postpone) and math.isfinite(error.seconds):
+        envelope["postpone_ms"] = max(0, round(error.seconds * 1000))
+        if error.queue:
+            envelope["hold_queue"] = True
     return json.dumps(envelope, separators=(",", ":"))
 
 

@@ -19,6 +19,18 @@ class RetryAfter(Exception):
         self.seconds = seconds
 
 
+class Postpone(Exception):
+    """Start this run again in ``seconds``, as if this attempt had not been: it costs none.
+
+    With ``queue=True`` nothing of the whole queue is started until then.
+    """
+
+    def __init__(self, seconds: float, *, queue: bool = False, message: str = "") -> None:
+        super().__init__(message or f"asked to be started again in {seconds:g} s")
+        self.seconds = seconds
+        self.queue = queue
+
+
 class Terminated(BaseException):
     """Raised into the task when the worker stops it: ``finally`` blocks run, ``except Exception`` does not catch it."""
 
@@ -36,5 +48,5 @@ class InvalidOutput(Exception):
 
 
 # In envelopes a class carries the name people import it by.
-for _public in (NonRetryableError, ParentsUnavailable, RetryAfter, Terminated):
+for _public in (NonRetryableError, ParentsUnavailable, Postpone, RetryAfter, Terminated):
     _public.__module__ = "reproq_executor"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from reproq_executor import NonRetryableError, checkpoint, current, progress
+from reproq_executor import NonRetryableError, Postpone, checkpoint, current, progress
 
 
 def echo(value=None):
@@ -29,6 +29,10 @@ def fail(message):
 
 def fail_for_good(message):
     raise NonRetryableError(message)
+
+
+def postpone(ms):
+    raise Postpone(ms / 1000, queue=True)
 
 
 def exit(code):

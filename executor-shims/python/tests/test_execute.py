@@ -8,7 +8,7 @@ import unittest
 from decimal import Decimal
 from unittest import mock
 
-from reproq_executor import NonRetryableError, RetryAfter, checkpoint, current, progress, task
+from reproq_executor import NonRetryableError, Postpone, RetryAfter, checkpoint, current, progress, task
 from reproq_executor.execute import Order, execute
 
 
@@ -147,6 +147,9 @@ class Execute(unittest.TestCase):
 
     def test_errors_say_what_shall_happen_next(self):
         self.assertIs(_run(lambda: _raise(NonRetryableError("x")))["retryable"], False)
+        self.assertEqual(_run(lambda: _raise(Postpone(0.25)))["postpone_ms"], 250)
+        self.assertNotIn("hold_queue", _run(lambda: _raise(Postpone(0.25))))
+        self.assertIs(_run(lambda: _raise(Postpone(0.25, queue=True)))["hold_queue"], True)
         self.assertEqual(_run(lambda: _raise(RetryAfter(0.25)))["retry_after_ms"], 250)
         self.assertNotIn("retryable", _run(lambda: _raise(ValueError("x"))))
 

@@ -25,6 +25,8 @@ export interface Envelope {
   traceback?: unknown
   retryable?: unknown
   retry_after_ms?: unknown
+  postpone_ms?: unknown
+  hold_queue?: unknown
 }
 
 type Reading = { text: string; envelope: Envelope } | { missing: true } | { fault: Settlement }
@@ -106,14 +108,16 @@ const FAULTS: Record<StorageFault['code'], string> = {
 }
 
 function failed(envelope: Envelope): Settlement {
-  const { exception_class, message, traceback, retryable, retry_after_ms } = envelope
+  const { exception_class, message, traceback, retryable, retry_after_ms, postpone_ms, hold_queue } = envelope
+  const error = {
+    class: storable(asText(exception_class, 'Error'), 255),
+    message: storable(asText(message, ''), 65_536),
+    ...(typeof traceback === 'string' && traceback !== '' && { traceback: storable(traceback, 262_144) }),
+  }
+  if (isDelay(postpone_ms)) return { outcome: 'postponed', error, retryAfterMs: Math.round(postpone_ms), ...(hold_queue === true && { holdQueue: true }) }
   return {
     outcome: 'error',
-    error: {
-      class: storable(asText(exception_class, 'Error'), 255),
-      message: storable(asText(message, ''), 65_536),
-      ...(typeof traceback === 'string' && traceback !== '' && { traceback: storable(traceback, 262_144) }),
-    },
+    error,
     ...(typeof retryable === 'boolean' && { retryable }),
     ...(isDelay(retry_after_ms) && { retryAfterMs: Math.round(retry_after_ms) }),
   }

@@ -24,8 +24,10 @@ export interface Settlement {
   error?: RunError
   /** `false`: failing again is certain, so no further attempt is made. Default: try again while attempts remain. */
   retryable?: boolean
-  /** Milliseconds the task asks to wait before the next attempt, in place of the backoff. */
+  /** Milliseconds the task asks to wait before the next attempt, in place of the backoff; `postponed`: until this one starts anew. */
   retryAfterMs?: number
+  /** With `postponed`: nothing of its queue is started until then. */
+  holdQueue?: boolean
   exit?: { code?: number; signal?: string }
 }
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import * as z from 'zod'
 import { defineTask, type TaskContext } from '../../../sdk-ts/src/define-task.js'
-import { NonRetryableError, RetryAfter } from '../../../sdk-ts/src/errors.js'
+import { NonRetryableError, Postpone, RetryAfter } from '../../../sdk-ts/src/errors.js'
 import { Stop, type Assignment, type StopReason } from './executor.js'
 import { InProcessExecutor } from './in-process.js'
 
@@ -99,6 +99,8 @@ t.test('whatever is thrown becomes an error that fits into a frame', async (t) =
 
 t.test('a handler may forbid further attempts, or choose when the next one starts', async (t) => {
   t.match(await executing(() => Promise.reject(new NonRetryableError('bad address'))), { outcome: 'error', retryable: false, error: { class: 'NonRetryableError' } })
+  t.match(await executing(() => Promise.reject(new Postpone('60s'))), { outcome: 'postponed', retryAfterMs: 60_000, holdQueue: undefined })
+  t.match(await executing(() => Promise.reject(new Postpone('60s', { queue: true }))), { outcome: 'postponed', retryAfterMs: 60_000, holdQueue: true })
   t.match(await executing(() => Promise.reject(new RetryAfter('60s', 'rate limited'))), { outcome: 'error', retryAfterMs: 60_000, error: { message: 'rate limited' } })
 })
 

@@ -106,7 +106,8 @@ function jsonText(task: string, output: unknown): string {
 }
 
 function failed(error: unknown): Settlement {
-  const { retryable, retryAfterMs } = (error ?? {}) as { retryable?: unknown; retryAfterMs?: unknown }
+  const { retryable, retryAfterMs, postponeMs, holdQueue } = (error ?? {}) as { [Field in 'retryable' | 'retryAfterMs' | 'postponeMs' | 'holdQueue']?: unknown }
+  if (typeof postponeMs === 'number') return { outcome: 'postponed', error: describeError(error), retryAfterMs: postponeMs, ...(holdQueue === true && { holdQueue }) }
   return {
     outcome: 'error',
     error: describeError(error),

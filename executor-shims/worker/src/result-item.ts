@@ -31,12 +31,13 @@ export function handoverOf(settlement: Settlement, wallMs: number, stop: Stop | 
 }
 
 /** The words of a Settlement as the wire has them. Whatever an executor put in, the frame will be a legal one. */
-export function reportOf({ outcome, output, error, retryable, retryAfterMs, exit }: Settlement, wallMs: number): Report {
+export function reportOf({ outcome, output, error, retryable, retryAfterMs, holdQueue, exit }: Settlement, wallMs: number): Report {
   const report: Report = { outcome, wall_ms: milliseconds(wallMs) }
   if (outcome === 'ok') report.output = output ?? 'null'
   if (error) report.error = errorOf(error)
   if (retryable !== undefined) report.retryable = retryable
   if (retryAfterMs !== undefined) report.retry_after_ms = milliseconds(retryAfterMs)
+  if (holdQueue) report.hold_queue = true
   if (exit) report.exit = { ...(exit.code !== undefined && { code: exit.code }), ...(exit.signal !== undefined && { signal: exit.signal.slice(0, 32) }) }
   return report
 }

@@ -14,6 +14,8 @@ interface Envelope {
   exception_class?: unknown
   message?: unknown
   retryable?: unknown
+  postpone_ms?: unknown
+  hold_queue?: unknown
 }
 
 export function specOf(task: string, argument?: unknown, more: object = {}): string {
@@ -70,6 +72,7 @@ export const oneShotChecks: readonly Check[] = [
   { id: 'RQ-EXEC-032', says: 'SIGKILL to its group leaves nobody behind', ...full, tasks: ['child_then_wait'], run: killsTree },
   { id: 'RQ-EXEC-001', says: 'run and attempt are those of the flags', ...full, tasks: ['whoami'], run: async (subject) => equal((await run(subject, specOf('whoami'))).envelope.return, [RUN, 2], 'What it returns') },
   { id: 'RQ-EXEC-010', says: 'failing again being certain is said', ...full, tasks: ['fail_for_good'], run: async (subject) => equal((await run(subject, specOf('fail_for_good', 'never'))).envelope.retryable, false, 'retryable') },
+  { id: 'RQ-EXEC-010', says: 'to be started later is asked for', ...full, tasks: ['postpone'], run: postpones },
   { id: 'RQ-EXEC-010', says: 'a result of 900,000 characters arrives whole', ...full, tasks: ['big'], run: async (subject) => equal(String((await run(subject, specOf('big', 900_000))).envelope.return).length, 900_000, 'Its length') },
   { id: 'RQ-EXEC-012', says: 'what the task writes to descriptor 1 is not the result', ...full, tasks: ['raw_write'], run: (subject) => notForged(subject, {}) },
   { id: 'RQ-EXEC-012', says: 'not even when no descriptor is offered', ...polite, tasks: ['raw_write'], run: (subject) => (subject.mode === 'zygote' ? Promise.resolve() : notForged(subject, { offer: false })) },
@@ -105,6 +108,11 @@ async function fails(subject: Subject): Promise<void> {
   const { envelope } = await run(subject, specOf('fail', 'no luck'))
   equal([envelope.ok, envelope.message], [false, 'no luck'], 'ok and message')
   expect(typeof envelope.exception_class === 'string' && envelope.exception_class !== '', 'It has no exception_class')
+}
+
+async function postpones(subject: Subject): Promise<void> {
+  const { envelope } = await run(subject, specOf('postpone', 1_500))
+  equal([envelope.ok, envelope.postpone_ms, envelope.hold_queue], [false, 1_500, true], 'ok, postpone_ms and hold_queue')
 }
 
 async function notServed(subject: Subject, spec: string): Promise<void> {

@@ -49,7 +49,7 @@ function textLines(): Lines {
 }
 
 function runLine({ task, runId, outcome, wallMs, error }: WorkerEventMap['run.settled'][0]): string {
-  const mark = outcome === 'ok' ? paint('green', '✔', process.stdout) : outcome === 'cancelled' ? paint('yellow', '–', process.stdout) : paint('red', '✖', process.stdout)
+  const mark = outcome === 'ok' ? paint('green', '✔', process.stdout) : outcome === 'cancelled' || outcome === 'postponed' ? paint('yellow', '–', process.stdout) : paint('red', '✖', process.stdout)
   const reason = error === undefined ? '' : `  ${short(error)}`
   return `${time()} ${mark} ${task} ${runId} ${Math.round(wallMs)} ms${reason}`
 }

@@ -151,10 +151,10 @@ export class Settle {
     }
   }
 
-  async #settleReleased(held: Held): Promise<Disposition> {
-    const settled = await this.#releasing.add({ run: held.run, lease: held.lease, delayMs: 0 })
+  async #settleReleased(held: Held, { delayMs, holdsQueue }: Released, outcome: Report['outcome']): Promise<Disposition> {
+    const settled = await this.#releasing.add({ run: held.run, lease: held.lease, delayMs, holdsQueue })
     if (!settled) return this.#explain(held)
-    this.#announce(settled, held.workerId, 'released')
+    this.#announce(settled, held.workerId, outcome === 'postponed' ? 'postponed' : 'released')
     return dispositionOf(settled)
   }
 
@@ -170,8 +170,8 @@ export class Settle {
     return decide(report, held, this.#options.retry)
   }
 
-  #settleOtherwise({ held, wallMs }: Reported, decision: Exclude<Decision, { to: 'SUCCESSFUL' }>): Promise<Disposition> {
-    return decision.to === 'release' ? this.#settleReleased(held) : this.#write(held, decision, wallMs)
+  #settleOtherwise({ held, report, wallMs }: Reported, decision: Exclude<Decision, { to: 'SUCCESSFUL' }>): Promise<Disposition> {
+    return decision.to === 'release' ? this.#settleReleased(held, decision, report.outcome) : this.#write(held, decision, wallMs)
   }
 
   #succeeded({ held, wallMs }: Reported): Outcome<Disposition> {
@@ -216,6 +216,7 @@ export class Settle {
   }
 }
 
+type Released = Extract<Decision, { to: 'release' }>
 type Failure = Exclude<Decision, { to: 'release' } | { to: 'SUCCESSFUL' }>
 
 const STORED: Outcome<Disposition> = { ok: true, out: { disp: 'finalized', status: 'SUCCESSFUL', delayMs: 0 } }

@@ -8,9 +8,9 @@
 WITH input AS MATERIALIZED (
   SELECT nextval((SELECT pg_get_serial_sequence('task_runs', 'result_id')::regclass)) AS result_id,
          to_timestamp(i.run_after_ms / 1000.0) AS run_after, ($8::text[])[i.kind] AS queue_name, ($9::int[])[i.kind] AS priority,
-         -- A queue may have been paused since the broker last heard of it, and who is born leased would pay no rate limit.
+         -- A queue may have been paused or held since the broker last heard of it, and who is born leased would pay no rate limit.
          i.place > 0 AND NOT EXISTS (SELECT FROM rate_limits l WHERE l.tokens_per_second > 0 AND l.burst_size > 0 AND NOT starts_with(l.key, 'key:'))
-           AND NOT EXISTS (SELECT FROM reproq_queue_controls c WHERE c.queue_name = ($8::text[])[i.kind] AND c.paused) AS leased,
+           AND NOT EXISTS (SELECT FROM reproq_queue_controls c WHERE c.queue_name = ($8::text[])[i.kind] AND (c.paused OR c.reproq_held_until > now())) AS leased,
          i.*
     FROM ROWS FROM (jsonb_array_elements($1::jsonb), unnest($2::text[]), unnest($3::int[]), unnest($4::float8[]), unnest($5::int[]), unnest($6::uuid[]))
          WITH ORDINALITY AS i (spec, spec_hash, kind, run_after_ms, place, lease_id, ordinal)

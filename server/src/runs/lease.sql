@@ -11,7 +11,7 @@ WITH limited AS MATERIALIZED (
 ), lane AS (
   SELECT queue_name, mark FROM unnest($1::text[], $8::bigint[]) AS l (queue_name, mark)
    WHERE NOT (SELECT yes FROM limited)
-     AND NOT EXISTS (SELECT FROM reproq_queue_controls c WHERE c.queue_name = l.queue_name AND c.paused)
+     AND NOT EXISTS (SELECT FROM reproq_queue_controls c WHERE c.queue_name = l.queue_name AND (c.paused OR c.reproq_held_until > now()))
 ), candidate AS MATERIALIZED (
   SELECT head.* FROM lane CROSS JOIN LATERAL (
     SELECT r.ctid AS place, r.claim_key, r.result_id, r.gated FROM reproq_ready r

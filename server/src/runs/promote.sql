@@ -1,4 +1,5 @@
--- Scheduled → ready, at most $1 due runs. Returns their queues, and how long until the next is due (ms, null when none is scheduled).
+-- Scheduled → ready, at most $1 due runs; and queues whose hold has ended are let go. Returns the queues of both, and how long until
+-- the next is due (ms, null when nothing is).
 WITH due AS MATERIALIZED (
   SELECT run_after, result_id FROM reproq_scheduled WHERE run_after <= now() ORDER BY run_after, result_id LIMIT $1 FOR UPDATE SKIP LOCKED
 ), gone AS (
@@ -10,9 +11,12 @@ WITH due AS MATERIALIZED (
     FROM gone JOIN task_runs t USING (result_id) WHERE t.status = 'READY'
   ON CONFLICT DO NOTHING
   RETURNING queue_name
+), let_go AS (
+  UPDATE reproq_queue_controls SET reproq_held_until = NULL, updated_at = now() WHERE reproq_held_until <= now() RETURNING queue_name
 )
-SELECT (SELECT coalesce(array_agg(DISTINCT queue_name), '{}') FROM ready) AS queues,
+SELECT (SELECT coalesce(array_agg(DISTINCT queue_name), '{}') FROM (SELECT queue_name FROM ready UNION ALL SELECT queue_name FROM let_go) AS either) AS queues,
        (SELECT count(*)::int FROM due) AS promoted,
+       least((SELECT extract(epoch FROM min(c.reproq_held_until) - now())::float8 * 1000 FROM reproq_queue_controls c WHERE c.reproq_held_until > now()),
        (SELECT extract(epoch FROM s.run_after - now())::float8 * 1000 FROM reproq_scheduled s
          WHERE NOT EXISTS (SELECT FROM due d WHERE d.run_after = s.run_after AND d.result_id = s.result_id)
-         ORDER BY s.run_after LIMIT 1) AS "nextMs"
+         ORDER BY s.run_after LIMIT 1)) AS "nextMs"

@@ -7,11 +7,13 @@ export interface Release {
   run: string
   lease: string
   delayMs: number
+  /** Nothing of its queue is started until then either. */
+  holdsQueue?: boolean
 }
 
-const releaseSql = statement<[string[], string[], number[]], Settled>(import.meta.url, 'release.sql')
+const releaseSql = statement<[string[], string[], number[], boolean[]], Settled>(import.meta.url, 'release.sql')
 
 /** RUNNING → READY without costing an attempt. Returns the runs whose lease still held. */
 export function release(db: Db, items: Release[]): Promise<Settled[]> {
-  return db.query(releaseSql, [items.map((item) => item.run), items.map((item) => item.lease), items.map((item) => item.delayMs)])
+  return db.query(releaseSql, [items.map((item) => item.run), items.map((item) => item.lease), items.map((item) => item.delayMs), items.map((item) => item.holdsQueue ?? false)])
 }

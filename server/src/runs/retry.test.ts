@@ -26,6 +26,9 @@ t.test('an outcome and an attempt decide where a run goes', async (t) => {
     ['rejected is never tried again', { outcome: 'rejected', retryable: true }, {}, { to: 'FAILED', kind: 'security_violation' }],
     ['cancelled as requested', { outcome: 'cancelled' }, { cancelRequested: true }, { to: 'CANCELLED', kind: 'cancelled' }],
     ['cancelled as requested at the last attempt', { outcome: 'cancelled' }, { cancelRequested: true, attempt: 3 }, { to: 'CANCELLED' }],
+    ['to be started later', { outcome: 'postponed', retry_after_ms: 5 }, { attempt: 3 }, { to: 'release', delayMs: 5, holdsQueue: false }],
+    ['with its whole queue', { outcome: 'postponed', retry_after_ms: 5, hold_queue: true }, {}, { to: 'release', delayMs: 5, holdsQueue: true }],
+    ['to be started again at once', { outcome: 'postponed' }, {}, { to: 'release', delayMs: 0 }],
     ['stopped though nobody asked: given back', { outcome: 'cancelled' }, {}, { to: 'release' }],
     ['stopped though nobody asked, at the last attempt', { outcome: 'cancelled', retryable: false }, { attempt: 3 }, { to: 'release' }],
   ]

@@ -15,6 +15,7 @@ export interface Report {
   error?: RunError | undefined
   retryable?: boolean | undefined
   retry_after_ms?: number | undefined
+  hold_queue?: boolean | undefined
 }
 
 /** Which attempt of which run it was. `cancelRequested`: the worker had been asked to stop it. */
@@ -32,19 +33,20 @@ export interface Attempt {
 /** Kind of an entry in `errors_json`. The first four are Reproq's own. */
 export type FailureKind = 'app_error' | 'cancelled' | 'security_violation' | 'lease_expiry' | 'timeout' | 'crashed' | 'invalid_output' | 'output_too_large' | 'payload_too_large' | 'quarantined'
 
-/** Where the run goes. `release`: back to READY without costing the attempt. */
+/** Where the run goes. `release`: back to READY without costing the attempt, and its queue with it when `holdsQueue`. */
 export type Decision =
   | { to: 'SUCCESSFUL'; output: string }
   | { to: 'FAILED' | 'CANCELLED'; kind: FailureKind; error: RunError }
   | { to: 'READY'; delayMs: number; kind: FailureKind; error: RunError; crashes?: number }
-  | { to: 'release' }
+  | { to: 'release'; delayMs: number; holdsQueue: boolean }
 
 /** Outcome and attempt → where the run goes next, and when. Pure but for the jitter's `random`. */
 export function decide(report: Report, attempt: Attempt, policy: RetryRules, random: () => number = Math.random): Decision {
   const { outcome } = report
   if (outcome === 'ok') return { to: 'SUCCESSFUL', output: report.output ?? 'null' }
   // Stopped without anybody asking: the worker is shutting down. That is no failure of the run.
-  if (outcome === 'cancelled' && !attempt.cancelRequested) return { to: 'release' }
+  if (outcome === 'cancelled' && !attempt.cancelRequested) return { to: 'release', delayMs: 0, holdsQueue: false }
+  if (outcome === 'postponed') return { to: 'release', delayMs: report.retry_after_ms ?? 0, holdsQueue: report.hold_queue === true }
 
   const kind = kindOf[outcome]
   const error = report.error ?? { class: kind, message: defaultMessage[outcome] }
@@ -77,7 +79,7 @@ const kindOf = {
   crashed: 'crashed',
   cancelled: 'cancelled',
   rejected: 'security_violation',
-} as const satisfies Record<Exclude<Outcome, 'ok'>, FailureKind>
+} as const satisfies Record<Exclude<Outcome, 'ok' | 'postponed'>, FailureKind>
 
 const defaultMessage = {
   error: 'The task failed',
@@ -85,7 +87,7 @@ const defaultMessage = {
   crashed: 'The executor ended without an answer',
   cancelled: 'Task cancelled by request',
   rejected: 'The worker may not run this task',
-} as const satisfies Record<Exclude<Outcome, 'ok'>, string>
+} as const satisfies Record<Exclude<Outcome, 'ok' | 'postponed'>, string>
 
 /** The entry kept in `errors_json`, as JSON text, with Reproq's keys. */
 export function errorEntry(kind: FailureKind, error: RunError, attempt: Attempt): string {
