@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { isSchedule, type ScheduledTask } from '../../../sdk-ts/src/define-schedule.js'
 import { isTask, type Task } from '../../../sdk-ts/src/define-task.js'
 import { ReproqError } from '../../../sdk-ts/src/reproq-error.js'
 import { matchingFiles } from './matching-files.js'
@@ -30,6 +31,15 @@ export async function loadTasks(patterns: readonly string[], folder = process.cw
   return [...tasksByName(tasks).values()]
 }
 
+/** The schedules that modules export, looked for as `loadTasks` does. Throws TaskModuleError, also when there is none. */
+export async function loadSchedules(patterns: readonly string[], folder = process.cwd()): Promise<ScheduledTask[]> {
+  const files = new Set(patterns.flatMap((pattern) => filesOf(pattern, folder)))
+  const schedules: ScheduledTask[] = []
+  for (const file of files) schedules.push(...[...(await valuesIn(file))].filter(isSchedule))
+  if (schedules.length === 0) throw new TaskModuleError(`No file of ${patterns.join(', ')} exports a schedule`, 'export what defineSchedule() returns')
+  return schedules
+}
+
 function filesOf(pattern: string, folder: string): string[] {
   const literal = resolve(folder, pattern)
   if (existsSync(literal)) return [literal]
@@ -39,13 +49,18 @@ function filesOf(pattern: string, folder: string): string[] {
 }
 
 async function tasksIn(file: string): Promise<Task[]> {
+  const values = await valuesIn(file)
+  const tasks = [...values].filter(isTask)
+  if (tasks.length === 0 && ![...values].some(isSchedule)) throw new TaskModuleError(`${file} exports no task`, 'export what defineTask() returns, or leave the file out of the pattern')
+  return tasks
+}
+
+async function valuesIn(file: string): Promise<Set<unknown>> {
   const exported = await load(file)
   const values = new Set<unknown>(Object.values(exported))
   // A CommonJS module is its default export, and only some of its members are seen as named ones.
   if (typeof exported.default === 'object' && exported.default !== null) for (const value of Object.values(exported.default)) values.add(value)
-  const tasks = [...values].filter(isTask)
-  if (tasks.length === 0) throw new TaskModuleError(`${file} exports no task`, 'export what defineTask() returns, or leave the file out of the pattern')
-  return tasks
+  return values
 }
 
 async function load(file: string): Promise<Record<string, unknown>> {

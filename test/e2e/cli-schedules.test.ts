@@ -1,0 +1,55 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import t from 'tap'
+import { testBroker } from '../helpers/broker.js'
+import { reproq, reproqJson } from '../helpers/cli.js'
+
+const SDK = pathToFileURL(new URL('../../sdk-ts/src/index.js', import.meta.url).pathname).href
+
+t.test('reproq schedules: from put to delete, and what a script sees of it', async (t) => {
+  const { url, token, database } = await testBroker(t)
+  const cwd = t.testdir()
+  const options = { cwd, env: { REPROQ_URL: url, REPROQ_TOKEN: token } }
+  const run = (...args: string[]) => reproq(t, ['schedules', ...args], options)
+  const json = <T>(...args: string[]) => reproqJson<T>(t, ['schedules', ...args], options)
+
+  t.strictSame(await json('put', 'nightly', '--cron', '30 2 * * *', '--zone', 'Europe/Berlin', '--task', 'report', '--args', '[3]', '--overlap', 'skip', '--jitter', '5m'), [{ name: 'nightly', outcome: 'created' }])
+  t.match(await json('list'), [{ name: 'nightly', time_zone: 'Europe/Berlin', overlap: 'skip', jitter_ms: 300_000, enabled: true }])
+  t.match((await run('list')).stdout, /NAME .*\nnightly +30 2 \* \* \* +Europe\/Berlin +report +on/)
+  t.match(await json('get', 'nightly'), { args: [3], next: { length: 5 } })
+  t.match(await json('next', 'nightly', '-n', '2'), { length: 2 })
+  t.match(await json('next', '@every 90m', '-n', '3'), { length: 3 })
+  t.match(await json('pause', 'nightly'), [{ name: 'nightly', outcome: 'paused' }])
+  t.match((await run('list')).stdout, /paused/)
+  t.match(await json('resume', 'nightly'), [{ outcome: 'resumed' }])
+  t.match((await run('trigger', 'nightly', '-o', 'id')).stdout, /^\d+\n$/)
+
+  for (const [args, code, stderr] of [
+    [['get', 'nobody'], 3, /No schedule is named "nobody"/],
+    [['next', '99 * * * *'], 2, /"99" as minute/],
+    [['next', 'nightly', '-n', 'x'], 2, /--count/],
+    [['put', 'x', '--cron', '@daily', '--task', 't', '--args', '{'], 2, /--args is not JSON/],
+    [['put', 'x', '--cron', '@daily', '--task', 't', '--overlap', 'sometimes'], 2, /overlap/],
+    [['use', 'cron'], 2, /broker or off/],
+    [['sync', 'nothing-*.mjs'], 1, /No file matches/],
+  ] as [string[], number, RegExp][]) {
+    const ended = await run(...args)
+    t.match(ended, { code, stderr }, args.join(' '))
+  }
+
+  const file = join(cwd, 'tasks.mjs')
+  writeFileSync(file, `import { defineSchedule, defineTask } from ${JSON.stringify(SDK)}
+export const sweep = defineTask({ name: 'sweep', queue: 'low', run: () => 1 })
+export const hourly = defineSchedule({ name: 'hourly', cron: '@hourly', task: sweep })`)
+  t.strictSame(await json('sync', 'tasks.mjs'), [{ name: 'hourly', outcome: 'created' }])
+  t.match(await json('get', 'hourly'), { queue: 'low', source: 'code', task: 'sweep' })
+  t.match(await json('delete', 'nightly'), [{ outcome: 'deleted' }])
+  t.equal((await run('list', '-o', 'id')).stdout, 'hourly\n')
+
+  const database_url = ['--database-url', database.url]
+  t.match(await run('use', 'off', ...database_url), { code: 0, stderr: /now: off/ })
+  t.match((await run('list')).stderr, /the scheduler of this database is "off"/)
+  t.match(await run('use', 'broker', ...database_url), { code: 0 })
+  t.match(await run('pg-cron', 'status', ...database_url), { code: 0, stdout: /^NAME .*\n$/, stderr: /is: broker/ })
+})
