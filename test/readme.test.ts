@@ -2,7 +2,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
+import { promisify, stripVTControlCharacters } from 'node:util'
 import t from 'tap'
 import { MAIN, testBroker } from './helpers/broker.js'
 
@@ -25,7 +25,7 @@ t.test('what README.md shows works as it stands there', { timeout: 120_000 }, as
   const folder = t.testdir({ 'package.json': '{ "type": "module" }', '.reproq': { token: `${token}\n` } })
   mkdirSync(join(folder, 'node_modules'))
   symlinkSync(ROOT, join(folder, 'node_modules/reproq'))
-  for (const [language, path] of [['ts', 'tasks/email.ts'], ['ts', 'producer.ts'], ['python', 'mypkg/tasks.py']] as const) {
+  for (const [language, path] of [['ts', 'tasks/email.ts'], ['ts', 'producer.ts'], ['ts', 'schedules.ts'], ['python', 'mypkg/tasks.py']] as const) {
     mkdirSync(dirname(join(folder, path)), { recursive: true })
     writeFileSync(join(folder, path), snippet(language, `${language === 'ts' ? '//' : '#'} ${path}`))
   }
@@ -40,6 +40,10 @@ t.test('what README.md shows works as it stands there', { timeout: 120_000 }, as
   await database.pool.query(snippet('sql', 'reproq_enqueue'))
   const { rows } = await database.pool.query<{ run: string }>(`SELECT result_id::text AS run FROM task_runs WHERE task_path = 'mypkg.tasks.add' ORDER BY result_id DESC LIMIT 1`)
   t.equal(await client.handle(rows[0]?.run as string).result({ timeout: '20s' }), 5, 'SQL')
+
+  const schedules = snippet('sh', 'schedules sync').replaceAll('npx reproq', '"$NODE" "$MAIN"')
+  const said = (await exec('sh', ['-ec', schedules], { cwd: folder, env: { ...env, NODE: process.execPath, MAIN }, timeout: 2 * BOUND_MS })).stdout
+  t.match(stripVTControlCharacters(said), /nightly-welcome +created[^]*AT +FROM_NOW\n20\d\d-[^]*RUN\n\d+\n/, 'schedules')
 
   const curl = snippet('sh', 'curl -s').replaceAll('http://127.0.0.1:4700', url)
   const { stdout } = await exec('sh', ['-c', curl], { cwd: folder, env, timeout: BOUND_MS })

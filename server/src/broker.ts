@@ -165,6 +165,8 @@ export class Broker {
     await this.#reaper.runOnce()
     await this.#scheduler.lead()
     this.#listen.greet()
+    // Each chore listens to it once; Node would take more than ten for a leak.
+    setMaxListeners(0, this.#abort.signal)
     for (const chore of this.#chores()) void runLoop(chore, this.#abort.signal, this.log)
     this.#url = await this.#listenOn(this.#app)
     return { url: this.#url }
