@@ -19,6 +19,7 @@ import { Promoter } from './engine/promoter.js'
 import { Scheduler } from './engine/scheduler.js'
 import { retention } from './engine/retention.js'
 import { Settle } from './engine/settle.js'
+import { vacuum } from './engine/vacuum.js'
 import { Waiters } from './engine/waiters.js'
 import { BrokerError } from './errors.js'
 import { Events } from './events.js'
@@ -367,6 +368,6 @@ export class Broker {
       everyMs: config.lookMs,
       runOnce: () => this.#scheduler.runOnce(),
     }
-    return [...chores(context), links, tokens, strays, scheduler, schedules, this.#operations, retention({ pool: this.#pool, config, stopping: this.#abort.signal })]
+    return [...chores(context), vacuum(this.#pool, events), links, tokens, strays, scheduler, schedules, this.#operations, retention({ pool: this.#pool, config, stopping: this.#abort.signal })]
   }
 }
