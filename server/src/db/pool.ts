@@ -20,7 +20,7 @@ const types: pg.CustomTypesConfig = {
  * to walk an index: a queue's tables go from empty to full and back faster than statistics follow, and a plan made from
  * stale ones sorts the whole backlog for one lease.
  */
-const SESSION = [
+export const SESSION = [
   // Our statements keep the narrow tables themselves, so the triggers stay out of the way.
   'reproq.internal=on',
   'enable_seqscan=off',

@@ -1,9 +1,12 @@
 -- Scheduled → ready, at most $1 due runs; and queues whose hold has ended are let go. Returns the queues of both, and how long until
 -- the next is due (ms, null when nothing is).
 WITH due AS MATERIALIZED (
-  SELECT run_after, result_id FROM reproq_scheduled WHERE run_after <= now() ORDER BY run_after, result_id LIMIT $1 FOR UPDATE SKIP LOCKED
+  SELECT ctid AS place, run_after, result_id FROM reproq_scheduled WHERE run_after <= now() ORDER BY run_after, result_id LIMIT $1 FOR UPDATE SKIP LOCKED
+), last AS (
+  SELECT run_after, result_id FROM due ORDER BY run_after DESC, result_id DESC LIMIT 1
 ), gone AS (
-  DELETE FROM reproq_scheduled s USING due d WHERE s.run_after = d.run_after AND s.result_id = d.result_id RETURNING s.result_id
+  -- By place: a join with stale statistics reads all that is scheduled.
+  DELETE FROM reproq_scheduled WHERE ctid = ANY (ARRAY(SELECT place FROM due)) RETURNING result_id
 ), ready AS (
   INSERT INTO reproq_ready (queue_name, claim_key, result_id, gated)
   SELECT t.queue_name, reproq_claim_key(t.priority, t.enqueued_at, t.reproq_fair_at), t.result_id,
@@ -17,6 +20,7 @@ WITH due AS MATERIALIZED (
 SELECT (SELECT coalesce(array_agg(DISTINCT queue_name), '{}') FROM (SELECT queue_name FROM ready UNION ALL SELECT queue_name FROM let_go) AS either) AS queues,
        (SELECT count(*)::int FROM due) AS promoted,
        least((SELECT extract(epoch FROM min(c.reproq_held_until) - now())::float8 * 1000 FROM reproq_queue_controls c WHERE c.reproq_held_until > now()),
-       (SELECT extract(epoch FROM s.run_after - now())::float8 * 1000 FROM reproq_scheduled s
-         WHERE NOT EXISTS (SELECT FROM due d WHERE d.run_after = s.run_after AND d.result_id = s.result_id)
-         ORDER BY s.run_after LIMIT 1)) AS "nextMs"
+             -- Behind the last of them in the index: an anti-join could read everything too.
+             (SELECT extract(epoch FROM s.run_after - now())::float8 * 1000 FROM reproq_scheduled s
+               WHERE (s.run_after, s.result_id) > (coalesce((SELECT run_after FROM last), '-infinity'), coalesce((SELECT result_id FROM last), 0))
+               ORDER BY s.run_after, s.result_id LIMIT 1)) AS "nextMs"

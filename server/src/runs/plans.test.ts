@@ -1,0 +1,172 @@
+import pg from 'pg'
+import t, { type Test } from 'tap'
+import { givenDatabase, givenSession } from '../../../test/helpers/given.js'
+import { SESSION } from '../db/pool.js'
+import { statements } from '../db/statement.js'
+import '../sessions/sessions.js'
+import './cancel.js'
+import './finalize.js'
+import './lease.js'
+import './promote.js'
+import './release.js'
+import './succeed.js'
+import './unblock.js'
+import './watch.js'
+
+/**
+ * A statement of the hot path walks an index and touches as many pages as its batch needs, whatever is in the tables and whatever the
+ * statistics say of it. Pages, not milliseconds: they are the same on every machine.
+ */
+
+interface Plan {
+  'Node Type': string
+  'Relation Name'?: string
+  'Actual Rows': number
+  'Actual Loops': number
+  'Shared Hit Blocks': number
+  'Shared Read Blocks': number
+  Plans?: Plan[]
+}
+
+const BATCH = 100
+const MANY = 1_000_000
+/** Real rows behind the head of the queue; the rest of it is entries alone, which is all that a lease may look at. */
+const ROWS = 20_000
+const TABLES = new Set(['task_runs', 'reproq_ready', 'reproq_scheduled', 'reproq_leases', 'reproq_blocked', 'reproq_holds'])
+
+const array = (values: readonly (string | number | null)[]) => pg.escapeLiteral(`{${values.map((value) => value ?? 'NULL').join(',')}}`)
+const uuid = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`
+const times = <T>(value: (index: number) => T, count = BATCH) => Array.from({ length: count }, (_, index) => value(index))
+
+/** What each statement is run with. `held`: runs of one session, whose leases are uuid(run); `waiting`: ready ones. */
+function parameters(session: string, held: readonly string[], waiting: readonly string[]): Record<string, string[]> {
+  const leases = array(held.map((run) => uuid(Number(run))))
+  const slots = [array(times(() => 1)), array([session]), array(['w']), array(times((index) => uuid(1e9 + index))), '60000', '1000000']
+  const lane = `'{default}'`
+  return {
+    lease: [lane, ...slots, array(['-9223372036854775808'])],
+    succeed: [array(held), leases, array(held.map(() => 1))],
+    finalize: [array(held), leases, array(held.map(() => 'READY')), array(held.map(() => null)), array(held.map(() => null)), array(held.map(() => 1_000)), array(held.map(() => null))],
+    release: [array(held), leases, array(held.map(() => 0)), array(held.map(() => 'f'))],
+    cancel: [array([...held, ...waiting])],
+    promote: [String(BATCH)],
+    unblock: [String(BATCH)],
+    'lease-gated': [lane, ...slots, '1000'],
+    overdue: ['5000', array([session])],
+    refusals: [array(held), leases],
+    shorten: [session, '1', '1000'],
+  }
+}
+
+class Planner {
+  readonly #client: pg.Client
+  constructor(client: pg.Client) {
+    this.#client = client
+  }
+
+  /** Runs it for real, in a transaction that is undone. */
+  async explain(name: string, params: string[]): Promise<{ plan: Plan; pages: number }> {
+    const statement = statements.find((each) => each.name === `reproq_${name}`)
+    if (!statement) throw new Error(`there is no statement ${name}`)
+    const prepared = `"plan_${name}"`
+    await this.#client.query(`DEALLOCATE ALL`)
+    await this.#client.query(`PREPARE ${prepared} AS ${statement.text}`)
+    await this.#client.query('BEGIN')
+    try {
+      const { rows } = await this.#client.query<{ 'QUERY PLAN': [{ Plan: Plan }] }>(`EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE ${prepared} (${params.join(', ')})`)
+      const plan = (rows[0] as { 'QUERY PLAN': [{ Plan: Plan }] })['QUERY PLAN'][0].Plan
+      return { plan, pages: plan['Shared Hit Blocks'] + plan['Shared Read Blocks'] }
+    } finally {
+      await this.#client.query('ROLLBACK')
+    }
+  }
+}
+
+function* nodes(plan: Plan): Generator<Plan> {
+  yield plan
+  for (const child of plan.Plans ?? []) yield* nodes(child)
+}
+
+/** What must not be in a plan: a walk over a whole table, or a sort of more than the batch. */
+function faults(plan: Plan): string[] {
+  return [...nodes(plan)].flatMap((node) => {
+    const { 'Node Type': type, 'Relation Name': table, Plans: [input] = [] } = node
+    if (type === 'Seq Scan' && table !== undefined && TABLES.has(table)) return [`Seq Scan on ${table}`]
+    if (type === 'Sort' && input && input['Actual Rows'] > 2 * BATCH) return [`Sort of ${input['Actual Rows']} rows`]
+    return []
+  })
+}
+
+async function givenPlanner(t: Test) {
+  const given = await givenDatabase(t)
+  const client = new pg.Client({ connectionString: given.url, options: [...SESSION, 'statement_timeout=60000'].map((setting) => `-c ${setting}`).join(' ') })
+  await client.connect()
+  t.teardown(() => client.end())
+  const { sessionId } = await givenSession(given.db, 'w')
+  // Nobody updates the statistics but the test.
+  for (const table of TABLES) await client.query(`ALTER TABLE ${table} SET (autovacuum_enabled = off)`)
+  const fill = async (rows: number, entries: number) => {
+    await client.query(`INSERT INTO task_runs (task_path, spec_json, spec_hash) SELECT 't', '{}', 'h' FROM generate_series(1, ${rows})`)
+    await client.query(`INSERT INTO reproq_ready (queue_name, claim_key, result_id) SELECT queue_name, reproq_claim_key(priority, enqueued_at), result_id FROM task_runs WHERE status = 'READY' ON CONFLICT DO NOTHING`)
+    await client.query(`INSERT INTO reproq_ready (queue_name, claim_key, result_id) SELECT 'default', 9e18::bigint + i, 1000000000 + i FROM generate_series(1, ${entries}) i`)
+    await client.query(`INSERT INTO reproq_scheduled (run_after, result_id) SELECT now() - interval '1 day' + i * interval '1 ms', 4000000000 + i FROM generate_series(1, ${Math.min(rows, 2 * BATCH)}) i ON CONFLICT DO NOTHING`)
+    await client.query(`INSERT INTO reproq_scheduled (run_after, result_id) SELECT now() + interval '1 day' + i * interval '1 s', 2000000000 + i FROM generate_series(1, ${entries}) i`)
+    await client.query(`INSERT INTO reproq_blocked (result_id, key, room, queue_name, claim_key) SELECT 3000000000 + i, 'lock:' || i % 1000, 1, 'default', i FROM generate_series(1, ${Math.min(Math.max(entries, 1_000), 100_000)}) i ON CONFLICT DO NOTHING`)
+  }
+  await client.query(`INSERT INTO reproq_freed (key) SELECT 'lock:' || i FROM generate_series(1, ${BATCH}) i`)
+  /** A batch of runs held by the session. */
+  const hold = async () => {
+    const { rows } = await client.query<{ id: string }>(
+      `INSERT INTO task_runs (task_path, spec_json, spec_hash, status, attempts, leased_by, last_attempted_at, leased_until)
+       SELECT 't', '{}', 'h', 'RUNNING', 1, 'w', now(), now() + interval '1 min' FROM generate_series(1, ${BATCH}) RETURNING result_id::text AS id`,
+    )
+    const held = rows.map(({ id }) => id)
+    await client.query(`UPDATE task_runs SET reproq_lease_id = ('00000000-0000-4000-8000-' || lpad(result_id::text, 12, '0'))::uuid WHERE result_id = ANY ($1::bigint[])`, [held])
+    await client.query(`INSERT INTO reproq_leases (result_id, session_id) SELECT unnest($1::bigint[]), $2`, [held, sessionId])
+    return held
+  }
+  const planner = new Planner(client)
+  const held = await hold()
+  const measure = async () => {
+    const { rows } = await client.query<{ id: string }>(`SELECT result_id::text AS id FROM task_runs WHERE status = 'READY' LIMIT ${BATCH}`)
+    const waiting = rows.map(({ id }) => id)
+    const found = new Map<string, { pages: number; faults: string[] }>()
+    for (const [name, params] of Object.entries(parameters(sessionId, held, waiting))) {
+      const { plan, pages } = await planner.explain(name, params)
+      found.set(name, { pages, faults: faults(plan) })
+    }
+    return found
+  }
+  return { client, fill, measure }
+}
+
+t.test('plans keep their shape: empty, a thousand, a million; with no statistics, stale and fresh ones', async (t) => {
+  const { client, fill, measure } = await givenPlanner(t)
+  const analyze = async () => {
+    for (const table of TABLES) await client.query(`ANALYZE ${table}`)
+  }
+  const seen = new Map<string, Awaited<ReturnType<typeof measure>>>()
+  seen.set('empty, no statistics', await measure())
+  await analyze()
+  await fill(1_000, 0)
+  seen.set('1 k, statistics of an empty table', await measure())
+  await analyze()
+  seen.set('1 k, analyzed', await measure())
+  await fill(ROWS, MANY)
+  seen.set('1 M, statistics of 1 k', await measure())
+  await analyze()
+  seen.set('1 M, analyzed', await measure())
+  await client.query('DELETE FROM reproq_ready WHERE result_id > 1000000000')
+  await client.query('VACUUM reproq_ready')
+  seen.set('1 k, statistics of 1 M', await measure())
+
+  const small = seen.get('1 k, analyzed') as Map<string, { pages: number }>
+  for (const [when, measured] of seen) {
+    for (const [name, { pages, faults }] of measured) {
+      t.strictSame(faults, [], `${name}, ${when}`)
+      // Deeper indexes cost a page or two for each entry of the batch.
+      const allowed = (small.get(name)?.pages ?? 0) * 2 + 4 * BATCH
+      t.ok(pages <= allowed, `${name}, ${when}: ${pages} pages, at 1 k ${small.get(name)?.pages}`)
+    }
+  }
+})
