@@ -124,7 +124,7 @@ BEGIN
   postponed := 0;
   runs := '[]';
   -- One at a time: nothing below races with itself.
-  busy := NOT pg_try_advisory_xact_lock(7241865326);
+  busy := NOT pg_try_advisory_xact_lock(7241865327);
   IF busy THEN RETURN; END IF;
   notes := ARRAY(SELECT c FROM reproq_workflow_changes c ORDER BY c.seq LIMIT most);
   IF notes = '{}' THEN RETURN; END IF;
