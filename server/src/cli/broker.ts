@@ -46,7 +46,7 @@ async function startedOrGone(config: Config): Promise<{ broker: Broker; url: str
 }
 
 /** A broker does not change a production schema by itself; it says which command does. */
-async function mustBeCurrent(url: string): Promise<void> {
+export async function mustBeCurrent(url: string): Promise<void> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   try {

@@ -8,7 +8,7 @@ const NO_TABLE = '42P01'
 /** The database a command works on. Throws INVALID_SETTING when none is named, or it is no URL of Postgres. */
 export function databaseOf(flag?: string): string {
   const url = flag || loadConfig().databaseUrl
-  if (url === '') throw failure('INVALID_SETTING', 'No database: REPROQ_DATABASE_URL, DATABASE_URL and --database-url are all empty', 'set REPROQ_DATABASE_URL=postgres://user:password@host/db, or use reproq dev')
+  if (url === '') throw failure('INVALID_SETTING', 'No database: REPROQ_DATABASE_URL, DATABASE_URL and --database-url (or --dsn) are all empty', 'set REPROQ_DATABASE_URL=postgres://user:password@host/db, or use reproq dev')
   const protocol = URL.canParse(url) ? new URL(url).protocol : undefined
   if (protocol === 'postgres:' || protocol === 'postgresql:') return url
   throw failure('INVALID_SETTING', `${sourceOf(flag)} is no URL of Postgres`, 'it looks like postgres://user:password@host:5432/db; encode special characters of the password, such as %40 for @')
@@ -38,6 +38,6 @@ function explained(error: unknown, url: string, source: string): unknown {
 }
 
 function sourceOf(flag: string | undefined): string {
-  if (flag) return '--database-url'
+  if (flag) return process.argv.some((word) => /^--?dsn(=|$)/.test(word)) ? '--dsn' : '--database-url'
   return process.env.REPROQ_DATABASE_URL ? 'REPROQ_DATABASE_URL' : 'DATABASE_URL'
 }

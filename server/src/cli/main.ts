@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { exitCodeOf } from './exit-codes.js'
 import { explain, explainAsJson } from './explain.js'
 import { failure } from './failure.js'
+import { isOfGoWorker } from './go/recognise.js'
 import { printHelpTopic } from './help-topics.js'
 import { endWithReader, write } from './output.js'
 
@@ -54,19 +55,24 @@ if (words[0] === 'version') write(`${version}\n`)
 else if (!(words[0] === 'help' && printHelpTopic(words[1]))) await main()
 
 async function main(): Promise<void> {
-  const asked = commands.find(({ name }) => words[0] === name || (words[0] === 'help' && words[1] === name))
-  if (asked) (await asked.load())(program)
-  else for (const { name, summary } of commands) program.command(name).description(summary)
-  // `reproq broker start`, for those who look for a verb.
-  const spoken = (words[0] === 'broker' || words[0] === 'worker') && words[1] === 'start' ? [...process.argv.slice(0, 3), ...process.argv.slice(4)] : process.argv
   try {
-    await program.parseAsync(withoutColour(spoken))
+    if (isOfGoWorker(words)) await (await import('./go/commands.js')).runGoCommand(words)
+    else await ours()
   } catch (error) {
     const shown = error instanceof CommanderError ? usage(error) : error
     if (shown === undefined) return
     process.stderr.write(wantsJson(process.argv) ? explainAsJson(shown) : explain(shown))
     process.exitCode = exitCodeOf(shown)
   }
+}
+
+async function ours(): Promise<void> {
+  const asked = commands.find(({ name }) => words[0] === name || (words[0] === 'help' && words[1] === name))
+  if (asked) (await asked.load())(program)
+  else for (const { name, summary } of commands) program.command(name).description(summary)
+  // `reproq broker start`, for those who look for a verb.
+  const spoken = (words[0] === 'broker' || words[0] === 'worker') && words[1] === 'start' ? [...process.argv.slice(0, 3), ...process.argv.slice(4)] : process.argv
+  await program.parseAsync(withoutColour(spoken))
 }
 
 /** `--no-color` may stand anywhere; what paints looks at the environment. */
