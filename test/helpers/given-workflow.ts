@@ -50,7 +50,8 @@ export async function misled(others: pg.Pool): Promise<unknown[]> {
                            FROM reproq_dependencies d WHERE d.child_id = t.result_id) d
      WHERE t.workflow_id IS NOT NULL
        AND CASE WHEN t.status = 'WAITING' THEN d.open = 0 OR (t.reproq_when IS NULL AND d.broken) OR t.wait_count <> d.open
-                WHEN t.status IN ('READY', 'RUNNING') THEN d.open > 0 AND t.attempts = 0 ELSE false END
+                -- One that runs whatever came of others may have been let go before one of those was tried again.
+                WHEN t.status IN ('READY', 'RUNNING') THEN t.reproq_when IS NULL AND d.open > 0 AND t.attempts = 0 ELSE false END
     UNION ALL
     SELECT 'counts', coalesce(w.workflow_id, t.workflow_id)::text FROM reproq_workflows w
       FULL JOIN (SELECT workflow_id, count(*) AS total, count(*) FILTER (WHERE outcome = 'SUCCESSFUL') AS succeeded, count(*) FILTER (WHERE outcome = 'FAILED') AS failed,
