@@ -148,14 +148,14 @@ BEGIN
      WHERE NOT EXISTS (SELECT FROM unnest(held_up) h (id) WHERE h.id = n.result_id OR EXISTS (SELECT FROM reproq_dependencies d WHERE d.child_id = h.id AND d.parent_id = n.result_id));
   END IF;
   DELETE FROM reproq_workflow_changes c USING unnest(kept) k WHERE c.seq = k.seq;
-  taken := cardinality(kept);
-  postponed := cardinality(notes) - taken;
+  postponed := cardinality(notes) - cardinality(kept);
   -- Children that begin to wait are looked at as a whole; of the others, only what has changed for them.
   waiting := ARRAY(SELECT DISTINCT k.result_id FROM unnest(kept) k WHERE k.became = 'WAITING');
   changed := ARRAY(SELECT DISTINCT k.result_id FROM unnest(kept) k WHERE k.result_id IS NOT NULL);
 
   runs := reproq_advance_children(waiting, changed, locked);
-  PERFORM reproq_count_workflows(kept);
+  postponed := postponed + reproq_count_workflows(kept);
+  taken := cardinality(notes) - postponed;
 END $$;
 
 -- Rows that Reproq's own code made say what they wait for in their own way: a link of a chain by its parent_id, the callback of
@@ -252,10 +252,12 @@ BEGIN
   RETURN moved;
 END $$;
 
--- Brings the counts of workflows up to date: ours by what the notes say, each once; Reproq's workflow_runs from ours.
-CREATE FUNCTION reproq_count_workflows(notes reproq_workflow_changes[]) RETURNS void LANGUAGE plpgsql AS $$
+-- Brings the counts of workflows up to date: ours by what the notes say, each once; Reproq's workflow_runs from ours. Returns how many
+-- of those somebody holds; there is a note for each.
+CREATE FUNCTION reproq_count_workflows(notes reproq_workflow_changes[]) RETURNS integer LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
+  left_out integer;
   gone bigint[] := ARRAY(SELECT n.result_id FROM unnest(notes) n WHERE n.became IS NULL AND n.result_id IS NOT NULL);
   workflows uuid[] := ARRAY(SELECT DISTINCT n.workflow_id FROM unnest(notes) n);
 BEGIN
@@ -283,17 +285,21 @@ BEGIN
   ), later AS (
     INSERT INTO reproq_workflow_changes (workflow_id)
     SELECT r.workflow_id FROM workflow_runs r WHERE r.workflow_id = ANY (workflows) AND NOT EXISTS (SELECT FROM theirs t WHERE t.workflow_id = r.workflow_id)
+    RETURNING 1
   ), figures AS (
     SELECT w.workflow_id, w.succeeded - (c.outcome IS NOT DISTINCT FROM 'SUCCESSFUL')::int AS succeeded,
            w.failed + w.cancelled - (c.outcome IS NOT NULL AND c.outcome IN ('FAILED', 'CANCELLED'))::int AS failed, c.outcome
       FROM theirs JOIN reproq_workflows w USING (workflow_id) JOIN workflow_runs r USING (workflow_id)
       LEFT JOIN LATERAL (SELECT reproq_outcome(t.status, t.errors_json) AS outcome FROM task_runs t WHERE t.result_id = r.callback_result_id) c ON true
+  ), done AS (
+    UPDATE workflow_runs r
+       SET success_count = greatest(c.succeeded, 0), failure_count = greatest(c.failed, 0), updated_at = now(),
+           status = CASE WHEN c.failed > 0 OR c.outcome IN ('FAILED', 'CANCELLED', 'SKIPPED') THEN 'FAILED' WHEN c.outcome = 'SUCCESSFUL' THEN 'SUCCESSFUL'
+                         WHEN c.succeeded >= r.expected_count THEN 'WAITING_CALLBACK' ELSE 'RUNNING' END
+      FROM figures c WHERE r.workflow_id = c.workflow_id
   )
-  UPDATE workflow_runs r
-     SET success_count = greatest(c.succeeded, 0), failure_count = greatest(c.failed, 0), updated_at = now(),
-         status = CASE WHEN c.failed > 0 OR c.outcome IN ('FAILED', 'CANCELLED', 'SKIPPED') THEN 'FAILED' WHEN c.outcome = 'SUCCESSFUL' THEN 'SUCCESSFUL'
-                       WHEN c.succeeded >= r.expected_count THEN 'WAITING_CALLBACK' ELSE 'RUNNING' END
-    FROM figures c WHERE r.workflow_id = c.workflow_id;
+  SELECT count(*) INTO left_out FROM later;
+  RETURN left_out;
 END $$;
 
 -- What a run's parents came to, as JSON text by name (or id): {"a": {"run": "7", "status": "SUCCESSFUL", "output": …}}. Null for a

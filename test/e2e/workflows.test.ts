@@ -4,6 +4,7 @@ import { Worker } from '../../executor-shims/worker/src/worker.js'
 import { defineTask, remoteTask, step, type TaskContext } from '../../sdk-ts/src/index.js'
 import { misled } from '../helpers/given-workflow.js'
 import { testBroker, type TestBroker } from '../helpers/broker.js'
+import { reproq as command, reproqJson } from '../helpers/cli.js'
 import { until } from '../helpers/wait.js'
 import { PYTHON_TASKS, workerProcess } from '../helpers/worker.js'
 
@@ -113,6 +114,27 @@ t.test('in a transaction of your own it exists when that commits; a key makes on
   t.equal(new Set(twins.map(({ id }) => id)).size, 1)
   t.equal(twins.filter(({ deduplicated }) => !deduplicated).length, 1)
   t.equal(await twins[4]?.result({ timeout: '10s' }), 10)
+})
+
+t.test('reproq workflows lists them, shows one with its runs, and cancels it', async (t) => {
+  t.testdir({})
+  const { reproq, url, token } = await given(t)
+  const env = { REPROQ_URL: url, REPROQ_TOKEN: token }
+  const chain = await reproq.chain([step(forever), step(double)], { name: 'nightly' })
+  const done = await reproq.chain([step(fetchPage, 1)])
+  await done.result({ timeout: '10s' })
+  await until('it is counted', async () => (await reproq.workflows.list({ status: 'SUCCESSFUL' })).workflows.length === 1)
+  const table = await command(t, ['workflows', 'list'], { env })
+  t.match(table, { code: 0, stderr: '', stdout: /^ID +NAME +STATUS +CREATED +DONE +FAILED\n\S+ +- +SUCCESSFUL .* 1\/1 +0\n\S+ +nightly +RUNNING .* 0\/2 +0\n$/ })
+  t.equal((await command(t, ['workflows', 'list', '--status', 'RUNNING', '-o', 'id'], { env })).stdout, `${chain.id}\n`)
+  const one = (await command(t, ['workflows', 'get', chain.id], { env })).stdout
+  t.match(one, /^id +\S+\nname +nightly\nstatus +RUNNING\n/)
+  t.match(one, new RegExp(`\n${chain.run('2').id} +2 +wf\\.double +WAITING +success +${chain.run('1').id} `))
+  t.match(await reproqJson(t, ['workflows', 'get', chain.id], { env }), { id: chain.id, total: 2, runs: [{ name: '1' }, { name: '2', status: 'WAITING' }] })
+  await until('the first run runs', async () => (await chain.run('1').get()).status === 'RUNNING')
+  t.match(await reproqJson(t, ['workflows', 'cancel', chain.id], { env }), { id: chain.id, cancelled: 1, cancelling: 1 })
+  t.match(await command(t, ['workflows', 'get', '00000000-0000-4000-8000-000000000000'], { env }), { code: 3, stdout: '', stderr: /WORKFLOW_NOT_FOUND/ })
+  t.match(await command(t, ['workflows', 'list', '--limit', '0'], { env }), { code: 2, stderr: /whole number from 1 to 1000/ })
 })
 
 t.test('a graph that cannot be is refused, and says what is wrong', async (t) => {

@@ -44,6 +44,7 @@ const commands: { name: string; summary: string; load: () => Promise<(program: C
   { name: 'queues', summary: 'list, pause, resume, clear', load: async () => (await import('./queues.js')).registerQueues },
   { name: 'limits', summary: 'rate limits of tasks, queues and keys', load: async () => (await import('./limits.js')).registerLimits },
   { name: 'schedules', summary: 'list, put, trigger, pause, sync, next; pg_cron', load: async () => (await import('./schedules.js')).registerSchedules },
+  { name: 'workflows', summary: 'list, get, cancel', load: async () => (await import('./workflows.js')).registerWorkflows },
   { name: 'workers', summary: 'list, drain, stop', load: async () => (await import('./workers.js')).registerWorkers },
   { name: 'operations', summary: 'work on many runs: list, get, stop', load: async () => (await import('./operations.js')).registerOperations },
   { name: 'prune', summary: 'delete old runs', load: async () => (await import('./prune.js')).registerPrune },

@@ -6,6 +6,7 @@ import { finalize } from '../runs/finalize.js'
 import type { Leased } from '../runs/lease.js'
 import { succeed } from '../runs/succeed.js'
 import { reap, type Session } from '../sessions/sessions.js'
+import { advance } from './advance.js'
 
 // Rows as reproq_django/workflows.py writes them: one insert after the other, each committed by itself.
 
@@ -218,6 +219,22 @@ t.test('a Go worker beside us does its own sums, and they come out right', async
     UPDATE task_runs SET wait_count = wait_count - 1, status = CASE WHEN wait_count - 1 <= 0 THEN 'READY' ELSE status END WHERE parent_id = ${one} AND status = 'WAITING'; COMMIT`)
   await settled(t, given)
   t.match(await rowOf(given.others, two), { status: 'READY', wait_count: 0 })
+})
+
+t.test('a row of workflow_runs that somebody holds is brought up to date later, and holds up nothing', async (t) => {
+  const { given, session } = await start(t)
+  const { workflow, callback: last } = await chord(given, 1)
+  await advanceAll(given.db)
+  const client = await given.others.connect()
+  await client.query('BEGIN')
+  await client.query('SELECT FROM workflow_runs FOR UPDATE')
+  await well(given, await leaseAll(given.db, session))
+  t.match(await advance(given.db, 10), { postponed: 1, runs: [{ run: last, status: 'READY' }] })
+  t.match(await advance(given.db, 10), { taken: 0, postponed: 1 }, 'not an end of it, and nothing to go on with at once')
+  await client.query('COMMIT')
+  client.release()
+  await settled(t, given)
+  t.match(await workflowOf(given, workflow), { status: 'WAITING_CALLBACK', success_count: 1 })
 })
 
 t.test('edges may be written by hand: rows and what they wait for, in one transaction', async (t) => {
