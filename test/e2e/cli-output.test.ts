@@ -3,7 +3,7 @@ import t from 'tap'
 import { relative } from '../../server/src/cli/output.js'
 import { MAIN } from '../helpers/broker.js'
 import { reproq, reproqJson } from '../helpers/cli.js'
-import { testDatabase } from '../helpers/database.js'
+import { emptyDatabase, testDatabase } from '../helpers/database.js'
 
 t.beforeEach((t) => void t.testdir({}))
 
@@ -45,6 +45,19 @@ t.test('errors are for people, or JSON for programs; the exit code says which ki
 t.test('a reader that has seen enough is no error', async (t) => {
   const { status, stdout, stderr } = spawnSync('sh', ['-c', `"${process.execPath}" "${MAIN}" config --explain | head -1`], { encoding: 'utf8' })
   t.match({ status, stdout, stderr }, { status: 0, stdout: /^REPROQ_HOST=.*\n$/, stderr: '' })
+})
+
+t.test('migrate says what it would do before it does it', async (t) => {
+  const { url, pool } = await emptyDatabase(t)
+  const env = { REPROQ_DATABASE_URL: url }
+  const names = await reproq(t, ['migrate', '--dry-run'], { env })
+  t.match(names, { code: 0, stdout: /^0001_baseline\n0002_leases\n/, stderr: '' })
+  t.match((await reproq(t, ['migrate', '--plan'], { env })).stdout, /-- 0001_baseline\n[^]*CREATE TABLE IF NOT EXISTS task_runs[^]*-- 0002_leases\n/)
+  t.strictSame((await pool.query(`SELECT relname FROM pg_class WHERE relname = 'task_runs'`)).rows, [], 'nothing was done')
+  t.match(await reproq(t, ['migrate'], { env }), { code: 0, stdout: /applied: 0001_baseline/ })
+  t.match(await reproq(t, ['migrate', '--dry-run'], { env }), { code: 0, stdout: '' })
+  await pool.query(`INSERT INTO reproq_migrations (name, run_on) VALUES ('9999_later', now())`)
+  t.match(await reproq(t, ['migrate', '--dry-run'], { env }), { code: 8, stderr: /SCHEMA_NEWER[^]*9999/ })
 })
 
 t.test('an instant beside now', async (t) => {

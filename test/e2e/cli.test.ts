@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { Worker } from '../../executor-shims/worker/src/worker.js'
 import { InProcessExecutor } from '../../executor-shims/worker/src/in-process.js'
-import { defineTask } from '../../sdk-ts/src/index.js'
+import { defineTask, type TaskLog } from '../../sdk-ts/src/index.js'
 import { MAIN, testBroker, type TestBroker } from '../helpers/broker.js'
 import { reproq, reproqJson } from '../helpers/cli.js'
 import { until } from '../helpers/wait.js'
@@ -11,7 +11,7 @@ import { until } from '../helpers/wait.js'
 t.beforeEach((t) => void t.testdir({}))
 
 const TASKS = [
-  defineTask({ name: 'greet', run: ({ input }: { input: { name: string } }) => `Hello, ${input.name}` }),
+  defineTask({ name: 'greet', run: ({ input, log }: { input: { name: string }; log: TaskLog }) => (log.info('greeting'), `Hello, ${input.name}`) }),
   defineTask({
     name: 'fail',
     run: () => {
@@ -54,6 +54,10 @@ t.test('from enqueue to triage, in every format, each command ending with the co
   t.equal((await command('runs', 'list', '-o', 'jsonl', '--limit', '2')).stdout.trimEnd().split('\n').length, 2)
   t.match(await reproqJson(t, ['runs', 'get', '1'], { env }), { id: '1', output: 'Hello, Ada' })
   t.match((await command('runs', 'get', failed)).stdout, /^id +\d+\ntask +fail\n/)
+
+  await until('its output is kept', async () => (await command('runs', 'logs', '1', '-o', 'id')).stdout !== '')
+  t.match(await command('runs', 'logs', '1', '--follow'), { code: 0, stdout: /greeting/, stderr: '' })
+  t.match(await reproqJson(t, ['runs', 'logs', '1'], { env }), [{ attempt: 1, text: /greeting/ }])
 
   t.equal((await command('triage', 'list', '-o', 'id', '--error', 'CANNOT')).stdout, `${failed}\n`)
   t.match(await command('triage', 'inspect', '1'), { code: 3, stderr: /has not failed: it is SUCCESSFUL/ })

@@ -1,6 +1,14 @@
 import type { Command } from 'commander'
-import { migrate } from '../db/migrate.js'
+import pg from 'pg'
+import { migrate, planned } from '../db/migrate.js'
 import { withDatabase } from './database.js'
+import { write } from './output.js'
+
+interface MigrateFlags {
+  databaseUrl?: string
+  dryRun?: boolean
+  plan?: boolean
+}
 
 /** `reproq migrate`: creates or adopts Reproq's tables and adds ours. */
 export function registerMigrate(program: Command): void {
@@ -8,9 +16,24 @@ export function registerMigrate(program: Command): void {
     .command('migrate')
     .description("Bring the database to the schema of this version. On a database that Django or the Go worker made, it adds what is missing and rewrites nothing.")
     .option('--database-url <url>', 'Postgres 14 to 18 [REPROQ_DATABASE_URL, DATABASE_URL]')
+    .option('--dry-run', 'only name what would be applied')
+    .option('--plan', 'only print the SQL of what would be applied')
     .addHelpText('after', '\nExamples:\n  reproq migrate --database-url postgres://localhost/app\n  manage.py migrate && reproq migrate')
-    .action(async ({ databaseUrl }: { databaseUrl?: string }) => {
-      const { applied, version } = await withDatabase(databaseUrl, (url) => migrate({ url }))
-      process.stdout.write(applied.length === 0 ? `schema version ${version}, nothing to do\n` : `schema version ${version}, applied: ${applied.join(', ')}\n`)
-    })
+    .action(async ({ databaseUrl, dryRun, plan }: MigrateFlags) =>
+      withDatabase(databaseUrl, async (url) => {
+        if (dryRun || plan) return show(url, plan === true)
+        const { applied, version } = await migrate({ url })
+        write(applied.length === 0 ? `schema version ${version}, nothing to do\n` : `schema version ${version}, applied: ${applied.join(', ')}\n`)
+      }),
+    )
+}
+
+async function show(url: string, withSql: boolean): Promise<void> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    for (const { name, sql } of await planned(client)) write(withSql ? `-- ${name}\n${sql}\n` : `${name}\n`)
+  } finally {
+    await client.end()
+  }
 }

@@ -4,6 +4,7 @@ import { addBrokerOptions, brokerOf, type BrokerOptions } from './broker-access.
 import { whole } from './call-options.js'
 import { addFilterOptions, filterOf, type FilterOptions } from './filter-options.js'
 import { failure } from './failure.js'
+import { printLogs, type LogsOptions } from './logs.js'
 import { operate, type OperateOptions } from './operate.js'
 import { addOutput, at, printRow, printRows, type Format, type Listing } from './output.js'
 import { printOutcomes } from './outcomes.js'
@@ -48,6 +49,13 @@ export function registerRuns(program: Command): void {
     .option('--timeout <duration>', 'how long to wait', '60s')
     .addHelpText('after', '\nExamples:\n  reproq runs wait 42\n  reproq runs wait 42 --timeout 10m')
     .action(async (id: string, options: BrokerOptions & { timeout: string }) => printResult(brokerOf(options).handle(id), options.timeout))
+
+  addOutput(addBrokerOptions(runs.command('logs <id>')))
+    .description('what the code of a run has printed')
+    .option('-f, --follow', 'go on until the run is over')
+    .option('--attempt <n>', 'of this attempt alone', whole('--attempt'))
+    .addHelpText('after', '\nExamples:\n  reproq runs logs 42 -f\n  reproq runs logs 42 --attempt 2 -o jsonl')
+    .action((id: string, options: Common & LogsOptions) => printLogs(brokerOf(options).handle(id), options))
 
   const many = (action: 'cancel' | 'retry' | 'replay', summary: string, byId: (reproq: Reproq, ids: string[], format: Format) => Promise<void>) =>
     addOperate(addFilterOptions(add(`${action} [ids...]`)))

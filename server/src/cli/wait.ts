@@ -4,6 +4,12 @@ import { exitCodeOf, exitCodes } from './exit-codes.js'
 import { paint } from './explain.js'
 import { plain } from './output.js'
 
+/** After a Ctrl-C. */
+export function sayThatItGoesOn(id: string): void {
+  process.exitCode = exitCodes.INTERRUPTED
+  process.stderr.write(`\n${paint('yellow', '·')} run ${id} goes on   wait  reproq runs wait ${id}   cancel  reproq runs cancel ${id}\n`)
+}
+
 /**
  * The run's result on stdout, as JSON, when it comes; why there is none on stderr, and in the exit code: 6 not yet, 7 the task failed,
  * 130 Ctrl-C. None of these ends the run.
@@ -17,8 +23,7 @@ export async function printResult(run: RunHandle, timeout: string): Promise<void
     process.stdout.write(`${JSON.stringify(result)}\n`)
   } catch (error) {
     if (giveUp.signal.aborted) {
-      process.exitCode = exitCodes.INTERRUPTED
-      process.stderr.write(`\n${paint('yellow', '·')} run ${run.id} goes on   wait  reproq runs wait ${run.id}   cancel  reproq runs cancel ${run.id}\n`)
+      sayThatItGoesOn(run.id)
       return
     }
     if (!(error instanceof WaitTimeout || error instanceof TaskFailed || error instanceof TaskCancelled)) throw error

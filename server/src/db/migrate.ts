@@ -1,4 +1,5 @@
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
@@ -68,6 +69,14 @@ export async function schemaState(client: pg.ClientBase): Promise<SchemaState> {
   const latest = Math.max(0, ...known.map(numberOf))
   const current = Math.max(0, ...applied.map(numberOf))
   return { current, latest, pending: known.filter((name) => !applied.includes(name)), newer: current > latest }
+}
+
+/** What `migrate` would apply, with its text. Refuses what `migrate` refuses. */
+export async function planned(client: pg.ClientBase): Promise<{ name: string; sql: string }[]> {
+  await refuseUntestedServer(client)
+  const state = await schemaState(client)
+  refuseNewerSchema(state)
+  return state.pending.map((name) => ({ name, sql: readFileSync(join(FOLDER, `${name}.sql`), 'utf8') }))
 }
 
 async function bringUp(client: pg.ClientBase, log: MigrateOptions['log']) {
