@@ -102,10 +102,10 @@ CREATE TRIGGER reproq_track_keys_of_deleted AFTER DELETE ON task_runs
 CREATE FUNCTION reproq_track_limit() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   changed text := CASE WHEN TG_OP = 'DELETE' THEN OLD.key ELSE NEW.key END;
+  all_of_them boolean := TG_OP <> 'UPDATE' AND NOT starts_with(changed, 'key:');
 BEGIN
   IF TG_OP <> 'INSERT' OR NOT starts_with(changed, 'key:') THEN
-    INSERT INTO reproq_freed (key, every)
-    SELECT CASE WHEN every THEN 'rate:' ELSE 'rate:' || changed END, every FROM (SELECT TG_OP <> 'UPDATE' AND NOT starts_with(changed, 'key:') AS every) AS it;
+    INSERT INTO reproq_freed (key, every) VALUES ('rate:' || CASE WHEN all_of_them THEN '' ELSE changed END, all_of_them);
     PERFORM pg_notify('reproq_freed', '');
   END IF;
   RETURN NULL;
@@ -224,7 +224,6 @@ DECLARE
   slots CONSTANT integer := cardinality(places);
   entry record;
   it record;
-  bucket record;
   limited boolean;                -- some limit of Reproq's may apply: every run has to be asked
   after_key bigint := -9223372036854775808;
   after_id bigint := -9223372036854775808;
@@ -241,6 +240,7 @@ DECLARE
   keys text[];
   name text; blocker text;
   room integer; held integer; spot integer;
+  stock float8; flow float8;
 BEGIN
   PERFORM reproq_enter_gate();
   -- First those that were there before: a newcomer must not take the room that has just been left to them.
@@ -301,17 +301,18 @@ BEGIN
         END IF;
       END LOOP;
 
-      bucket_names := CASE WHEN limited THEN array_remove(ARRAY[reproq_bucket_of(it.task_path, it.queue_name)], NULL) ELSE '{}' END;
-      IF it.reproq_rate_key IS NOT NULL THEN
-        bucket_names := bucket_names || ('key:' || it.reproq_rate_key);
-      END IF;
+      bucket_names := array_remove(ARRAY[CASE WHEN limited THEN reproq_bucket_of(it.task_path, it.queue_name) END, 'key:' || it.reproq_rate_key], NULL);
       IF blocker IS NULL THEN
         FOREACH name IN ARRAY bucket_names LOOP
           spot := array_position(buckets, name);
           IF spot IS NULL THEN
             spot := cardinality(buckets) + 1;
-            SELECT reproq_tokens(b) AS tokens, b.tokens_per_second AS rate INTO bucket FROM rate_limits b WHERE b.key = name FOR UPDATE;
-            buckets[spot] := name; tokens[spot] := coalesce(bucket.tokens, 'infinity'); rates[spot] := coalesce(bucket.rate, 0); charges[spot] := 0;
+            SELECT reproq_tokens(b), b.tokens_per_second INTO stock, flow FROM rate_limits b WHERE b.key = name FOR UPDATE SKIP LOCKED;
+            IF NOT FOUND AND EXISTS (SELECT FROM rate_limits b WHERE b.key = name) THEN
+              -- Somebody is changing the limit: only what it applies to waits, and asks again in a tenth of a second.
+              stock := 0; flow := 10;
+            END IF;
+            buckets[spot] := name; tokens[spot] := coalesce(stock, 'infinity'); rates[spot] := coalesce(flow, 0); charges[spot] := 0;
           END IF;
           IF tokens[spot] < 1 THEN
             blocker := 'rate:' || name;

@@ -73,11 +73,11 @@ t.test('a tenant’s row held by a transaction keeps no enqueue waiting', async 
   const given = await givenDatabase(t)
   await givenRuns(given.db, ...of('a', 1))
   const holder = await given.others.connect()
+  t.teardown(() => holder.release(true))
   await holder.query('BEGIN')
   await holder.query(`INSERT INTO task_runs (spec_json, spec_hash, task_path, reproq_fair_key) VALUES ('{}', 'x', 'a', 'a'), ('{}', 'x', 'a', 'new')`)
   await t.resolves(givenRuns(given.db, ...of('a', 2), ...of('new', 2)))
   await holder.query('COMMIT')
-  holder.release()
   t.strictSame(await misplaced(given.others), [])
 })
 

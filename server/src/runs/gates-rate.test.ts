@@ -1,9 +1,8 @@
 import t from 'tap'
-import { givenDatabase, givenForeignRun, givenRuns, givenSession, misplaced, placesOf, type Given } from '../../../test/helpers/given.js'
+import { givenDatabase, givenForeignRun, givenRuns, givenSession, misplaced, newRunOf, placesOf, type Given } from '../../../test/helpers/given.js'
 import { until } from '../../../test/helpers/wait.js'
 import { Pool } from '../db/pool.js'
 import { enqueue } from './enqueue.js'
-import { newRunOf } from '../../../test/helpers/given.js'
 import { lease, leaseGated, type Leased } from './lease.js'
 import { succeed } from './succeed.js'
 import { unblock } from './unblock.js'
@@ -108,6 +107,22 @@ t.test('a limit that is changed, made or taken away holds at once for those that
     t.strictSame((await given.others.query(`SELECT result_id FROM task_runs WHERE status = 'READY'`)).rows, [], name)
     t.strictSame(await misplaced(given.others), [])
   }
+})
+
+t.test('a limit whose row a transaction holds keeps waiting what it applies to, and nothing else', async (t) => {
+  const given = await givenDatabase(t)
+  await limit(given, 'queue:mail', 10, 5)
+  const held = await make(given, 'a', { queue_name: 'mail' })
+  const other = await make(given, 'a')
+  const holder = await given.others.connect()
+  t.teardown(() => holder.release(true))
+  await holder.query('BEGIN')
+  await holder.query(`UPDATE rate_limits SET burst_size = 6 WHERE key = 'queue:mail'`)
+  const next = await leasing(given)
+  t.strictSame(ids(await next()), [other])
+  await holder.query('COMMIT')
+  t.strictSame(ids(await next()), [held])
+  t.strictSame(await misplaced(given.others), [])
 })
 
 t.test('while a limit may apply nothing is born leased, and the fast lease takes nothing; a limit elsewhere does not matter to it', async (t) => {

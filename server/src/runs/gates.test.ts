@@ -153,6 +153,22 @@ t.test('a run that was let through and does not come leaves the room to the next
   }
 })
 
+t.test('what is blocked can be cancelled, deleted, and given another place', async (t) => {
+  const given = await givenDatabase(t)
+  const { db, others } = given
+  const session = await givenSession(db)
+  const [first, cancelled, deleted, moved] = [await make(given, { lock_key: 'a' }), await make(given, { lock_key: 'a' }), await make(given, { lock_key: 'a' }), await make(given, { lock_key: 'a' })]
+  t.strictSame(ids(await take(db, session)), [first])
+  t.match(await cancel(db, [cancelled]), [{ was: 'READY', status: 'CANCELLED', keyed: true }])
+  await others.query('DELETE FROM task_runs WHERE result_id = $1', [deleted])
+  await others.query(`UPDATE task_runs SET queue_name = 'other', priority = 3 WHERE result_id = $1`, [moved])
+  for (const run of [cancelled, deleted]) t.strictSame(await placesOf(others, run), [])
+  t.strictSame(await placesOf(others, moved), ['ready'])
+  t.strictSame(await take(db, session, 1, ['other']), [])
+  t.strictSame(await placesOf(others, moved), ['blocked'])
+  t.strictSame(await misplaced(others), [])
+})
+
 t.test('a run stopped by its second key leaves the first to others', async (t) => {
   const given = await givenDatabase(t)
   const { db, others } = given
@@ -213,6 +229,7 @@ t.test('a row that somebody else has locked is passed over, and so is one that h
   const long = 'ä'.repeat(5_000)
   const [locked, ended, first, second] = [await make(given, { lock_key: 'x' }), await make(given, { lock_key: 'y' }), await make(given, { lock_key: long }), await make(given, { lock_key: long })]
   const holder = await others.connect()
+  t.teardown(() => holder.release(true))
   await holder.query('BEGIN')
   await holder.query('SELECT FROM task_runs WHERE result_id = $1 FOR UPDATE', [locked])
   await others.query(`BEGIN; SET LOCAL reproq.internal = on; UPDATE task_runs SET status = 'CANCELLED' WHERE result_id = ${ended}; COMMIT`)
@@ -220,7 +237,6 @@ t.test('a row that somebody else has locked is passed over, and so is one that h
   t.match(await blockedBy(others, second), /^lock:sha256:[0-9a-f]{64}$/)
   t.strictSame(await placesOf(others, ended), [], 'its entry was left behind, and goes')
   await holder.query('ROLLBACK')
-  holder.release()
   t.strictSame(ids(await take(db, session)), [locked])
 })
 
