@@ -1,5 +1,5 @@
--- What a run may ask for beyond being run: a rate limit, a turn among tenants, a retry policy, all null for an ordinary run; and
--- to be the only one of its kind.
+-- What a run may ask for beyond being run: a rate limit, a turn among tenants, a retry policy, all null for an ordinary run; to be
+-- the only one of its kind; and not to be started too late.
 
 ALTER TABLE task_runs
   -- Runs with the same key share the bucket 'key:…' of rate_limits.
@@ -103,3 +103,32 @@ CREATE TRIGGER reproq_forget_all_hashes AFTER TRUNCATE ON task_runs FOR EACH STA
 
 -- What others had enqueued before we came.
 INSERT INTO reproq_twins SELECT rtrim(spec_hash), result_id FROM task_runs WHERE status IN ('WAITING', 'READY', 'RUNNING');
+
+-- When runs that wait expire: every run with an expires_at has its entry from when it is made (or waits again) until that instant
+-- has passed, whatever it does meanwhile. So nobody pays for it when a run starts or ends.
+CREATE TABLE reproq_expiring (
+  expires_at timestamptz NOT NULL,
+  result_id  bigint NOT NULL,
+  PRIMARY KEY (expires_at, result_id)
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
+
+CREATE FUNCTION reproq_track_expiry() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM reproq_expiring e WHERE e.expires_at <= NEW.expires_at) THEN
+    -- The first to come: every broker sets its timer. For the others it is set already.
+    PERFORM pg_notify('reproq_expiring', '');
+  END IF;
+  INSERT INTO reproq_expiring VALUES (NEW.expires_at, NEW.result_id) ON CONFLICT DO NOTHING;
+  RETURN NULL;
+END $$;
+-- Of every writer, ourselves included.
+CREATE TRIGGER reproq_track_expiry AFTER INSERT OR UPDATE OF status, expires_at ON task_runs
+  FOR EACH ROW WHEN (NEW.expires_at IS NOT NULL AND NEW.status IN ('WAITING', 'READY') AND isfinite(NEW.expires_at)) EXECUTE FUNCTION reproq_track_expiry();
+
+-- What a run says that came too late.
+CREATE FUNCTION reproq_expiry_text(expires_at timestamptz) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+  RETURN 'Not started before it expired at ' || to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+         || '; now it is ' || to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+
+INSERT INTO reproq_expiring
+  SELECT expires_at, result_id FROM task_runs WHERE status IN ('WAITING', 'READY') AND expires_at IS NOT NULL AND isfinite(expires_at);

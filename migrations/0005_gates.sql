@@ -366,8 +366,8 @@ BEGIN
     SELECT DISTINCT p.key FROM unnest(passed) AS p (key) WHERE EXISTS (SELECT FROM reproq_blocked b WHERE b.key = p.key);
   WITH ended AS (
     UPDATE task_runs t
-       SET status = 'CANCELLED', finished_at = now(), updated_at = now(), last_error = 'expired: Not started before it expired',
-           errors_json = t.errors_json || jsonb_build_object('kind', 'expired', 'message', 'Not started before it expired', 'at', now())
+       SET status = 'CANCELLED', finished_at = now(), updated_at = now(), last_error = 'expired: ' || reproq_expiry_text(t.expires_at),
+           errors_json = t.errors_json || jsonb_build_object('kind', 'expired', 'message', reproq_expiry_text(t.expires_at), 'at', now())
      WHERE t.result_id = ANY (too_late) RETURNING t.result_id, t.queue_name, t.task_path
   )
   SELECT coalesce(jsonb_agg(jsonb_build_object('run', result_id::text, 'queue', queue_name, 'task', task_path)), '[]') INTO expired FROM ended;

@@ -186,7 +186,7 @@ export type CancelWorkflowResult = Static<typeof CancelWorkflowResult>
 
 export const RunFailure = Type.Object(
   {
-    kind: Type.String({ description: 'app_error, timeout, crashed, cancelled, lease_expiry, invalid_output, security_violation, …' }),
+    kind: Type.String({ description: 'app_error, timeout, crashed, cancelled, expired, lease_expiry, invalid_output, security_violation, …' }),
     class: Type.String(),
     message: Type.String(),
     traceback: Nullable(Type.String()),

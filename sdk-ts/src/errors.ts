@@ -25,11 +25,12 @@ export class TaskFailed extends ReproqError {
   }
 }
 
-/** The run was cancelled before it could succeed. `code` TASK_CANCELLED. */
+/** The run was cancelled before it could succeed, or expired before it was started. `code` TASK_CANCELLED. */
 export class TaskCancelled extends ReproqError {
   readonly run: Run
   constructor(run: Run) {
-    super('TASK_CANCELLED', `Task "${run.task}" (run ${run.id}) was cancelled`)
+    const failure = run.errors.at(-1)
+    super('TASK_CANCELLED', `Task "${run.task}" (run ${run.id}) was cancelled${failure?.kind === 'expired' ? `: ${failure.message}` : ''}`)
     this.name = 'TaskCancelled'
     this.run = run
   }

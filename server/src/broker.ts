@@ -6,7 +6,7 @@ import { Listen } from './db/listen.js'
 import { Pool } from './db/pool.js'
 import { statement } from './db/statement.js'
 import { Advancer } from './engine/advancer.js'
-import { chores, reapExpired, releaseStray, type ChoreContext, type Holdings } from './engine/chores.js'
+import { chores, expireRuns, reapExpired, releaseStray, type ChoreContext, type Holdings } from './engine/chores.js'
 import { Dispatch } from './engine/dispatch.js'
 import { GroupCommit } from './engine/group-commit.js'
 import { Ingest } from './engine/ingest.js'
@@ -61,6 +61,7 @@ export class Broker {
   readonly #progress = new Progress(this.events)
   readonly #dispatch: Dispatch
   readonly #promoter: Promoter
+  readonly #expirer: Promoter
   readonly #unblocker: Promoter
   readonly #advancer: Advancer
   readonly #reaper: Promoter
@@ -108,6 +109,7 @@ export class Broker {
       },
     })
     this.#promoter = new Promoter(() => promote(this.#pool), (queue) => this.#dispatch.wake(queue), warn('scheduled runs could not be promoted; it will be tried again'))
+    this.#expirer = new Promoter(() => expireRuns({ pool: this.#pool, events: this.events }), () => {}, warn('expired runs could not be ended; it will be tried again'))
     this.#unblocker = new Promoter(() => unblock(this.#pool), (queue) => this.#dispatch.wake(queue), warn('blocked runs could not be let through; it will be tried again'))
     this.#advancer = new Advancer(this.#pool, this.events, warn('workflows could not be advanced; it will be tried again'))
     this.#reaper = new Promoter(() => reapExpired({ pool: this.#pool, config, events: this.events }), () => {}, warn('expired sessions could not be ended; it will be tried again'))
@@ -161,6 +163,7 @@ export class Broker {
       ready: () => this.#readiness(),
     })
     await this.#promoter.runOnce()
+    await this.#expirer.runOnce()
     await this.#unblocker.runOnce()
     await this.#advancer.runOnce()
     await this.#reaper.runOnce()
@@ -188,6 +191,7 @@ export class Broker {
     this.#abort.abort()
     this.#waiters.stop()
     this.#promoter.stop()
+    this.#expirer.stop()
     this.#unblocker.stop()
     this.#advancer.stop()
     this.#reaper.stop()
@@ -255,6 +259,7 @@ export class Broker {
         if (this.#peers.heard(brokerId)) this.#listen.greet()
       },
       scheduled: () => void this.#promoter.runOnce(),
+      expiring: () => void this.#expirer.runOnce(),
       freed: () => void this.#unblocker.runOnce(),
       workflow: () => void this.#advancer.runOnce(),
       schedules: () => void this.#scheduler.changed(),
@@ -267,6 +272,7 @@ export class Broker {
       connected: () => {
         this.#dispatch.wakeAll()
         void this.#promoter.runOnce()
+        void this.#expirer.runOnce()
         void this.#unblocker.runOnce()
         void this.#advancer.runOnce()
         void this.#scheduler.runOnce()
@@ -313,6 +319,7 @@ export class Broker {
       log,
       dispatch: this.#dispatch,
       promoter: this.#promoter,
+      expirer: this.#expirer,
       unblocker: this.#unblocker,
       advancer: this.#advancer,
       reaper: this.#reaper,

@@ -117,3 +117,14 @@ t.test('a task may ask to be started later, and its whole queue with it, at whic
   t.strictSame(rows, waiting.map(({ id }) => ({ id, attempts: 1, later: true })), 'none before that moment')
   t.match(await other.reproq.get(run.id), { attempts: 0, errors: [] }, 'it was no failure, and cost no attempt')
 })
+
+t.test('a run that nobody started in time is over in time, though no worker exists, and says so', async (t) => {
+  const { reproq, database } = await testBroker(t, { lookMs: 60_000 })
+  const hour = await reproq.enqueue(scale, { args: [0] }, { expiresIn: '1h' })
+  const run = await reproq.enqueue(scale, { args: [1] }, { expiresIn: 300 })
+  const ordinary = await reproq.enqueue(scale, { args: [2] })
+  await t.rejects(run.result({ timeout: '5s' }), { name: 'TaskCancelled', message: /Not started before it expired at \d{4}.*; now it is/, run: { status: 'CANCELLED', attempts: 0, errors: [{ kind: 'expired' }] } })
+  const { rows } = await database.pool.query<{ id: string }>("INSERT INTO task_runs (spec_json, spec_hash, task_path, expires_at) VALUES ('{}', 'x', 'app.task', now() + interval '300 ms') RETURNING result_id::text AS id")
+  await t.rejects(reproq.handle(rows[0]?.id as string).result({ timeout: '5s' }), { name: 'TaskCancelled' }, 'a row that Django writes too')
+  for (const { id } of [hour, ordinary]) t.match(await reproq.get(id), { status: 'READY' })
+})

@@ -82,7 +82,7 @@ export async function placesOf(others: pg.Pool, id: string): Promise<string[]> {
 
 /**
  * Runs whose narrow tables do not say what their row says: READY is in exactly one of ready, scheduled and blocked, under its
- * own key; under one of our leases is RUNNING, and what is RUNNING holds its keys; everything else is nowhere.
+ * own key; what waits and expires is in expiring; under one of our leases is RUNNING, and what is RUNNING holds its keys; everything else is nowhere.
  */
 export async function misplaced(others: pg.Pool): Promise<unknown[]> {
   const { rows } = await others.query(`
@@ -100,6 +100,7 @@ export async function misplaced(others: pg.Pool): Promise<unknown[]> {
         OR r.gated <> reproq_is_gated(t.lock_key, t.concurrency_key, t.concurrency_limit, t.reproq_rate_key, t.expires_at)
         OR coalesce(h.keys, '{}') <> CASE WHEN t.status = 'RUNNING' THEN ARRAY(SELECT k FROM unnest(reproq_keys(t.lock_key, t.concurrency_key, t.concurrency_limit)) k ORDER BY k COLLATE "C") ELSE '{}' END
         OR s.run_after <> t.run_after
+        OR (t.status IN ('WAITING', 'READY') AND isfinite(t.expires_at) AND NOT EXISTS (SELECT FROM reproq_expiring e WHERE (e.expires_at, e.result_id) = (t.expires_at, t.result_id)))
         OR (l.result_id IS NOT NULL) <> (t.status = 'RUNNING' AND t.reproq_lease_id IS NOT NULL)`)
   return rows
 }

@@ -8,6 +8,8 @@ export interface Hints {
   ready(queue: string | undefined): void
   /** A run was scheduled, perhaps earlier than every other. */
   scheduled(): void
+  /** A run expires earlier than every other. */
+  expiring(): void
   /** Keys or limits that runs wait for may have room. */
   freed(): void
   /** Schedules, or who fires them, have changed. */
@@ -24,7 +26,7 @@ export interface Hints {
   connected(): void
 }
 
-const CHANNELS = ['reproq_ready', 'reproq_scheduled', 'reproq_freed', 'reproq_schedules', 'reproq_cancel', 'reproq_retire', 'reproq_workflow', 'reproq_ping'] as const
+const CHANNELS = ['reproq_ready', 'reproq_scheduled', 'reproq_expiring', 'reproq_freed', 'reproq_schedules', 'reproq_cancel', 'reproq_retire', 'reproq_workflow', 'reproq_ping'] as const
 const LISTEN = CHANNELS.map((channel) => `LISTEN ${channel}`).join('; ')
 const CONNECT_MS = 5_000
 const PING_MS = 5_000
@@ -135,6 +137,8 @@ export class Listen {
         return this.#hints.ready(payload || undefined)
       case 'reproq_scheduled':
         return this.#hints.scheduled()
+      case 'reproq_expiring':
+        return this.#hints.expiring()
       case 'reproq_freed':
         return this.#hints.freed()
       case 'reproq_schedules':

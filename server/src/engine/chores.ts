@@ -4,6 +4,7 @@ import type { Listen } from '../db/listen.js'
 import type { Pool } from '../db/pool.js'
 import type { Events } from '../events.js'
 import { forgetIdleTenants } from '../runs/fair.js'
+import { expire } from '../runs/expire.js'
 import { extendLeases, overdue } from '../runs/watch.js'
 import type { Advancer } from './advancer.js'
 import { nextExpiry, reap, stray } from '../sessions/sessions.js'
@@ -38,6 +39,7 @@ export interface ChoreContext {
   log: Logger
   dispatch: Dispatch
   promoter: Promoter
+  expirer: Promoter
   unblocker: Promoter
   advancer: Advancer
   reaper: Promoter
@@ -62,13 +64,24 @@ export function chores(context: ChoreContext): Chore[] {
 }
 
 /** Covers a lost notification: looks at everything once, and makes sure that the listener still hears. */
-async function look({ dispatch, promoter, unblocker, advancer, reaper, listen }: ChoreContext): Promise<void> {
+async function look({ dispatch, promoter, expirer, unblocker, advancer, reaper, listen }: ChoreContext): Promise<void> {
   dispatch.wakeAll()
   await promoter.runOnce()
+  await expirer.runOnce()
   await unblocker.runOnce()
   await advancer.runOnce()
   await reaper.runOnce()
   await listen.check()
+}
+
+/** Ends runs that came too late, and says when the next one will. */
+export async function expireRuns({ pool, events }: Pick<ChoreContext, 'pool' | 'events'>) {
+  const { runs, more, nextMs } = await expire(pool)
+  for (const { run, queue, task, attempt } of runs) {
+    events.emit('run.settled', { runId: run, queue, task, status: 'CANCELLED', attempt, workerId: undefined, cause: 'expired', delayMs: 0, wallMs: undefined })
+  }
+  if (runs.some(({ keyed }) => keyed)) events.emit('keys.freed', {})
+  return { queues: [], more, nextMs }
 }
 
 /**
