@@ -179,30 +179,25 @@ DECLARE
   moved jsonb;
 BEGIN
   WITH edge AS (
-    SELECT d.child_id, d.parent_id, d.ended FROM unnest(changed) p (id) JOIN reproq_dependencies d ON d.parent_id = p.id
-    UNION SELECT d.child_id, d.parent_id, d.ended FROM unnest(waiting) c (id) JOIN reproq_dependencies d ON d.child_id = c.id
+    SELECT d.child_id, d.parent_id, d.ended, true AS whole FROM unnest(waiting) c (id) JOIN reproq_dependencies d ON d.child_id = c.id
+    UNION ALL
+    SELECT d.child_id, d.parent_id, d.ended, false FROM unnest(changed) p (id) JOIN reproq_dependencies d ON d.parent_id = p.id
+     WHERE NOT EXISTS (SELECT FROM unnest(waiting) c (id) WHERE c.id = d.child_id)
+  ), seen AS MATERIALIZED (
+    SELECT e.*, CASE WHEN p.result_id IS NULL THEN coalesce(e.ended, 'GONE') ELSE reproq_outcome(p.status, p.errors_json) END AS now_ended
+      FROM edge e LEFT JOIN task_runs p ON p.result_id = e.parent_id
   ), told AS (
-    UPDATE reproq_dependencies d SET ended = e.now_ended
-      FROM (
-        SELECT e.*, CASE WHEN p.result_id IS NULL THEN coalesce(e.ended, 'GONE') ELSE reproq_outcome(p.status, p.errors_json) END AS now_ended
-          FROM edge e LEFT JOIN task_runs p ON p.result_id = e.parent_id
-      ) e
-     WHERE d.child_id = e.child_id AND d.parent_id = e.parent_id AND e.ended IS DISTINCT FROM e.now_ended
-    RETURNING d.child_id, d.parent_id, e.ended, e.now_ended
+    UPDATE reproq_dependencies d SET ended = s.now_ended
+      FROM seen s WHERE d.child_id = s.child_id AND d.parent_id = s.parent_id AND s.ended IS DISTINCT FROM s.now_ended
   ), delta AS (
     SELECT child_id, count(*) FILTER (WHERE now_ended IS NULL) - count(*) FILTER (WHERE ended IS NULL) AS open,
            min(parent_id) FILTER (WHERE now_ended IN ('FAILED', 'CANCELLED', 'GONE')) AS broken, bool_or(now_ended = 'SKIPPED') AS skipped,
            bool_or(now_ended IS NULL) AS reopened
-      FROM told WHERE NOT EXISTS (SELECT FROM unnest(waiting) c (id) WHERE c.id = child_id) GROUP BY child_id
+      FROM seen WHERE NOT whole AND ended IS DISTINCT FROM now_ended GROUP BY child_id
   ), whole AS (
-    -- The edges as they were when this statement began, with what it told laid over them.
-    SELECT c.id AS child_id, count(d.parent_id) FILTER (WHERE n.ended IS NULL) AS open,
-           min(d.parent_id) FILTER (WHERE n.ended IN ('FAILED', 'CANCELLED', 'GONE')) AS broken, bool_or(n.ended = 'SKIPPED') AS skipped
-      FROM unnest(waiting) c (id)
-      LEFT JOIN reproq_dependencies d ON d.child_id = c.id
-      LEFT JOIN told ON told.child_id = d.child_id AND told.parent_id = d.parent_id
-      CROSS JOIN LATERAL (SELECT CASE WHEN told.child_id IS NULL THEN d.ended ELSE told.now_ended END AS ended) n
-     GROUP BY c.id
+    SELECT c.id AS child_id, count(s.parent_id) FILTER (WHERE s.now_ended IS NULL) AS open,
+           min(s.parent_id) FILTER (WHERE s.now_ended IN ('FAILED', 'CANCELLED', 'GONE')) AS broken, bool_or(s.now_ended = 'SKIPPED') AS skipped
+      FROM unnest(waiting) c (id) LEFT JOIN seen s ON s.child_id = c.id AND s.whole GROUP BY c.id
   ), child AS (
     SELECT t.result_id, t.status, t.reproq_when, t.wait_count + d.open AS open, d.broken, d.skipped, d.reopened, t.attempts, t.errors_json
       FROM delta d JOIN task_runs t ON t.result_id = d.child_id
