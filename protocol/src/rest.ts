@@ -246,6 +246,8 @@ export const Run = Type.Object(
     expires_at: Nullable(Instant),
     retry: Nullable(RetryPolicy),
     blocked_by: Type.Union([Type.String(), Type.Null()], { description: 'what it waits for although it is due: lock:<key>, concurrency:<key>, or rate:<key of a limit>' }),
+    workflow_id: Nullable(Type.String()),
+    node: Type.Union([Type.String(), Type.Null()], { description: 'its name in the workflow' }),
     progress: Type.Optional(RunProgress),
   },
   { title: 'Run' },

@@ -85,6 +85,8 @@ export const aRun = (fields: Partial<Run> = {}): Run => ({
   expires_at: null,
   retry: null,
   blocked_by: null,
+  workflow_id: null,
+  node: null,
   ...fields,
 })
 

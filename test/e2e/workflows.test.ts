@@ -5,6 +5,7 @@ import { defineTask, remoteTask, step, type TaskContext } from '../../sdk-ts/src
 import { misled } from '../helpers/given-workflow.js'
 import { testBroker, type TestBroker } from '../helpers/broker.js'
 import { reproq as command, reproqJson } from '../helpers/cli.js'
+import { testDatabase } from '../helpers/database.js'
 import { until } from '../helpers/wait.js'
 import { PYTHON_TASKS, workerProcess } from '../helpers/worker.js'
 
@@ -84,6 +85,19 @@ t.test('results that are too large fail who asks for them, with the reason and t
   await t.rejects(asked.result({ timeout: '10s' }), { name: 'TaskFailed', message: /after 1 of 3 attempts: ParentsUnavailable: .*2 parents take at least \d+ bytes together; the limit is 1000 \(REPROQ_PARENTS_BYTES\)/ })
   t.equal(await (await reproq.chord([step(large), step(large)], step(blind))).result({ timeout: '10s' }), 'did not look')
   await t.rejects((await reproq.chain([step(large), step(forgotten)])).result({ timeout: '10s' }), { message: /none of them is named "nobody"; there are: 1/ })
+})
+
+t.test('what ended while no broker was there moves on when one starts; a lost notification costs a look', async (t) => {
+  const database = await testDatabase(t)
+  const made = await database.pool.query<{ runs: Record<string, string> }>(`SELECT runs FROM reproq_enqueue_workflow('[{"name": "a", "task": "t"}, {"name": "b", "task": "t", "after": ["a"]}, {"name": "c", "task": "t", "after": ["b"]}]')`)
+  const { a, b, c } = made.rows[0]?.runs as { a: string; b: string; c: string }
+  const end = (id: string) => database.pool.query(`UPDATE task_runs SET status = 'SUCCESSFUL' WHERE result_id = $1`, [id])
+  await end(a)
+  const { reproq } = await testBroker(t, { lookMs: 300 }, database)
+  t.match(await reproq.get(b), { status: 'READY', node: 'b', workflow_id: /^[0-9a-f-]{36}$/ }, 'before it answers at all')
+  // The note of this one is written, and nobody is told.
+  await database.pool.query(`BEGIN; SET LOCAL reproq.advancing TO 'on'; UPDATE task_runs SET status = 'SUCCESSFUL' WHERE result_id = ${b}; COMMIT`)
+  await until('the look finds it', async () => (await reproq.get(c)).status === 'READY')
 })
 
 t.test('a cancelled workflow ends: what waits will not start, what runs is told', async (t) => {

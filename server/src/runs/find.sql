@@ -6,5 +6,6 @@ SELECT result_id::text AS id, task_path AS task, queue_name AS queue, priority, 
        errors_json::text AS errors, worker_ids::text AS "workerIds",
        lock_key AS "lockKey", concurrency_key AS "concurrencyKey", concurrency_limit AS "concurrencyLimit", reproq_rate_key AS "rateKey",
        reproq_fair_key AS "fairKey", expires_at AS "expiresAt", reproq_retry::text AS retry,
-       (SELECT b.key FROM reproq_blocked b WHERE b.result_id = task_runs.result_id) AS "blockedBy"
+       (SELECT b.key FROM reproq_blocked b WHERE b.result_id = task_runs.result_id) AS "blockedBy",
+       workflow_id::text AS "workflowId", reproq_node AS node
   FROM task_runs WHERE result_id = ANY ($1::bigint[])

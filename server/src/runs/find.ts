@@ -33,6 +33,8 @@ interface RunRow extends SummaryRow {
   expiresAt: Date | null
   retry: string | null
   blockedBy: string | null
+  workflowId: string | null
+  node: string | null
 }
 
 /** A run as REST shows it, already JSON text: arguments and output are spliced in as stored. */
@@ -92,7 +94,7 @@ function render(row: RunRow): string {
 
 /** The last members of the object. */
 function controls(row: RunRow): string {
-  const texts = { lock_key: row.lockKey, concurrency_key: row.concurrencyKey, concurrency_limit: row.concurrencyKey === null ? null : row.concurrencyLimit, rate_key: row.rateKey, fair_key: row.fairKey, expires_at: instant(row.expiresAt), blocked_by: row.blockedBy }
+  const texts = { lock_key: row.lockKey, concurrency_key: row.concurrencyKey, concurrency_limit: row.concurrencyKey === null ? null : row.concurrencyLimit, rate_key: row.rateKey, fair_key: row.fairKey, expires_at: instant(row.expiresAt), blocked_by: row.blockedBy, workflow_id: row.workflowId, node: row.node }
   return `${JSON.stringify(texts).slice(1, -1)},"retry":${row.retry ?? 'null'}`
 }
 
