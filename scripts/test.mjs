@@ -15,7 +15,7 @@ const tap = join(root, 'node_modules/tap/dist/esm/run.mjs')
 /** Full names of tests that may be skipped with CI=true. There is no reason for one so far. */
 const MAY_BE_SKIPPED_IN_CI = new Set([])
 /** What differs between versions of Postgres is in SQL: these run nearly every statement. */
-const ON_OLDER_POSTGRES = ['server/src/runs/transitions', 'server/src/runs/gates', 'server/src/runs/gates-rate', 'server/src/runs/fair', 'server/src/db/migrate', 'server/src/sessions/sessions', 'server/src/engine/ingest', 'server/src/workflows/advance', 'server/src/workflows/reproq-shapes', 'test/e2e/life-of-a-run']
+const ON_OLDER_POSTGRES = ['server/src/runs/transitions', 'server/src/runs/gates', 'server/src/runs/gates-rate', 'server/src/runs/fair', 'server/src/db/migrate', 'server/src/sessions/sessions', 'server/src/schedules/fire', 'server/src/schedules/cron', 'server/src/engine/ingest', 'server/src/workflows/advance', 'server/src/workflows/reproq-shapes', 'test/e2e/life-of-a-run']
 const OLDEST_POSTGRES = 14
 
 await ensureBuilt()

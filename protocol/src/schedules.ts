@@ -32,7 +32,7 @@ const request = {
   fair_key: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })),
   expires_in_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: LONGEST_MS, description: 'A run that has not started this long after it was due never starts' })),
   missed: Type.Optional(Type.Enum(['skip', 'last', 'all'], { default: 'last', description: 'What becomes of slots that nobody fired in time: no run, one for the last of them, one for each' })),
-  missed_window_ms: Type.Optional(Milliseconds('Slots older than this make no run. Default: a minute for skip, a day for all, no limit for last')),
+  missed_window_ms: Type.Optional(Type.Integer({ minimum: 1_000, maximum: LONGEST_MS, description: 'Slots older than this make no run. Default: a minute for skip, a day for all, no limit for last' })),
   overlap: Type.Optional(Type.Enum(['allow', 'skip', 'queue_one'], { default: 'allow', description: 'While a run of the schedule is active: another one, none, or one that waits for it' })),
   jitter_ms: Type.Optional(Milliseconds('Each run is due at a random moment up to this long after its slot')),
   enabled: Type.Optional(Type.Boolean({ description: 'Default: as it is; a new one is on' })),

@@ -364,17 +364,6 @@ export class Broker {
         })
       },
     }
-    const scheduler = {
-      name: 'scheduler',
-      everyMs: config.schedulerLeaseMs / 3,
-      runOnce: () => this.#scheduler.lead(),
-    }
-    const schedules = {
-      name: 'schedules',
-      // A notification may be lost.
-      everyMs: config.lookMs,
-      runOnce: () => this.#scheduler.runOnce(),
-    }
-    return [...chores(context), vacuum(this.#pool, events), links, tokens, strays, scheduler, schedules, this.#operations, retention({ pool: this.#pool, config, stopping: this.#abort.signal })]
+    return [...chores(context), vacuum(this.#pool, events), links, tokens, strays, this.#operations, retention({ pool: this.#pool, config, stopping: this.#abort.signal })]
   }
 }

@@ -31,12 +31,11 @@ export async function loadTasks(patterns: readonly string[], folder = process.cw
   return [...tasksByName(tasks).values()]
 }
 
-/** The schedules that modules export, looked for as `loadTasks` does. Throws TaskModuleError, also when there is none. */
+/** The schedules that modules export, looked for as `loadTasks` does; there may be none. Throws TaskModuleError. */
 export async function loadSchedules(patterns: readonly string[], folder = process.cwd()): Promise<ScheduledTask[]> {
   const files = new Set(patterns.flatMap((pattern) => filesOf(pattern, folder)))
   const schedules: ScheduledTask[] = []
   for (const file of files) schedules.push(...[...(await valuesIn(file))].filter(isSchedule))
-  if (schedules.length === 0) throw new TaskModuleError(`No file of ${patterns.join(', ')} exports a schedule`, 'export what defineSchedule() returns')
   return schedules
 }
 

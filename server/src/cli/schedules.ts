@@ -101,9 +101,13 @@ export function registerSchedules(program: Command): void {
   command('sync <patterns...>')
     .description('make the schedules of this program what its modules export: creates, changes, and removes what is gone')
     .option('--app <name>', 'which program, where several share a database', 'default')
+    .option('--if-any', 'do nothing where no module exports a schedule')
     .addHelpText('after', "\nExample:\n  reproq schedules sync 'tasks/*.ts'          at each deploy")
-    .action(async (patterns: string[], { app, ...options }: Shown & { app: string }) => {
-      await printRows(options.output, await brokerOf(options).schedules.sync(await loadSchedules(patterns), { app }), outcomes)
+    .action(async (patterns: string[], { app, ifAny, ...options }: Shown & { app: string; ifAny?: boolean }) => {
+      const schedules = await loadSchedules(patterns)
+      if (schedules.length === 0 && ifAny) return
+      if (schedules.length === 0) throw failure('INVALID_OPTION', `No file of ${patterns.join(', ')} exports a schedule, so all of "${app}" would be removed`, 'export what defineSchedule() returns; to remove them: reproq schedules delete')
+      await printRows(options.output, await brokerOf(options).schedules.sync(schedules, { app }), outcomes)
     })
 
   registerScheduler(schedules)

@@ -4,6 +4,8 @@ import { lead, resign, type Mode } from '../schedules/leadership.js'
 
 const BATCH = 200
 const AGAIN_MS = 1_000
+/** Those who wait for a leadership to end do not all ask at once. */
+const SPREAD_MS = 500
 /** Beyond this a Node timer overflows; the next look comes much earlier anyway. */
 const LONGEST_MS = 86_400_000
 
@@ -25,6 +27,7 @@ export class Scheduler {
   readonly #db: Db
   readonly #options: SchedulerOptions
   #timer: NodeJS.Timeout | undefined
+  #leading: NodeJS.Timeout | undefined
   #busy: Promise<void> | undefined
   #again = false
   #stopped = false
@@ -44,23 +47,23 @@ export class Scheduler {
     return this.#mode
   }
 
-  /** Takes or keeps the leadership; a broker that begins to lead looks at once. Rejects when the database cannot be asked. */
+  /** Takes or keeps the leadership, now and again and again: a leader well before it runs out, the others when it has. Never rejects. */
   async lead(): Promise<void> {
     if (this.#stopped) return
-    const { brokerId, leaseMs, onChange } = this.#options
-    const before = { mode: this.#mode, leads: this.leads }
-    // From before the question was sent: we believe in it for less long than the database does.
-    const asked = performance.now()
-    const { mode, leads } = await lead(this.#db, brokerId, leaseMs)
-    this.#mode = mode
-    this.#leadsUntil = leads ? asked + leaseMs : 0
-    if (before.mode !== mode || before.leads !== leads) onChange({ mode, leads })
-    if (leads && !before.leads) void this.runOnce()
+    const { leaseMs, onError } = this.#options
+    let againMs = AGAIN_MS
+    try {
+      againMs = await this.#lead()
+    } catch (error) {
+      onError(error)
+    }
+    clearTimeout(this.#leading)
+    if (!this.#stopped) this.#leading = setTimeout(() => void this.lead(), Math.min(againMs, leaseMs)).unref()
   }
 
   /** Schedules or the scheduler's mode have changed. Never rejects. */
   async changed(): Promise<void> {
-    await this.lead().catch(this.#options.onError)
+    await this.lead()
     await this.runOnce()
   }
 
@@ -74,11 +77,27 @@ export class Scheduler {
   /** Gives the leadership to whoever takes it. */
   async stop(): Promise<void> {
     this.#stopped = true
+    clearTimeout(this.#leading)
     clearTimeout(this.#timer)
     await this.#busy
     if (!this.leads) return
     this.#leadsUntil = 0
     await resign(this.#db, this.#options.brokerId).catch(this.#options.onError)
+  }
+
+  /** Milliseconds until it should ask again. */
+  async #lead(): Promise<number> {
+    const { brokerId, leaseMs, onChange } = this.#options
+    const before = { mode: this.#mode, leads: this.leads }
+    // From before the question was sent: we believe in it for less long than the database does.
+    const asked = performance.now()
+    const { mode, leads, due, lastsMs } = await lead(this.#db, brokerId, leaseMs)
+    this.#mode = mode
+    this.#leadsUntil = leads ? asked + leaseMs : 0
+    if (before.mode !== mode || before.leads !== leads) onChange({ mode, leads })
+    // Also what was not heard as a notification. A new leader has no timer yet.
+    if (leads && (due || !before.leads)) void this.runOnce()
+    return leads ? leaseMs / 2 : (lastsMs ?? leaseMs) + Math.random() * SPREAD_MS
   }
 
   async #fireAll(): Promise<void> {

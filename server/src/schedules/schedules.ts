@@ -4,6 +4,7 @@ import type { Db } from '../db/pool.js'
 import { statement } from '../db/statement.js'
 import { BrokerError } from '../errors.js'
 import { timetable } from './cron.js'
+import { schedulerState } from './leadership.js'
 import { periodicSpec, type Template } from './periodic-spec.js'
 import type { SlotRules } from './plan.js'
 
@@ -60,7 +61,7 @@ const triggerSql = statement<[name: string, spec: string, specHash: string], { r
 
 /** Creates schedules, or changes what differs; with `removeOthers`, those of the same source and program that are not among them go. */
 export async function putSchedules(db: Db, schedules: NewSchedule[], from: { source: 'code' | 'rest'; app: string | null; removeOthers: boolean }): Promise<Put[]> {
-  const nowMs = Math.floor(Date.now() / 1_000) * 1_000
+  const nowMs = Math.floor((await schedulerState(db)).nowMs / 1_000) * 1_000
   const items = schedules.map(({ payload, ...schedule }) => {
     const fields = JSON.stringify({ ...schedule, nextRunAt: new Date(timetable(schedule.cron, schedule.timeZone).next(nowMs)).toISOString() })
     // Put in as text, digit for digit.
