@@ -46,12 +46,14 @@ t.test('the SDK synchronizes what the code defines, and leaves the rest alone', 
   const { next_run_at } = await scheduleRow(others, 'nightly')
   await reproq.schedules.pause('hourly')
   t.strictSame(await reproq.schedules.sync([defineSchedule({ ...nightly, input: { pages: 4 } }), hourly]), [{ name: 'hourly', outcome: 'unchanged' }, { name: 'nightly', outcome: 'updated' }])
-  t.match(await scheduleRow(others, 'nightly'), { next_run_at }, 'the slot that is waited for stays')
+  t.equal((await scheduleRow(others, 'nightly')).next_run_at.getTime(), next_run_at.getTime(), 'the slot that is waited for stays')
+  const swept = defineSchedule({ name: 'hourly', cron: '@hourly', task: 'sweep', queue: 'low' })
+  t.match(await reproq.schedules.sync([defineSchedule({ ...nightly, input: { pages: 4 } }), swept]), [{ outcome: 'updated' }, { outcome: 'unchanged' }])
   t.equal((await scheduleRow(others, 'hourly')).enabled, false, 'a deploy does not undo a pause')
   t.match(await reproq.schedules.get('nightly', { next: 3 }), {
     cron: '30 2 * * *', time_zone: 'Europe/Berlin', task: 'report', args: [{ pages: 4 }], kwargs: {}, overlap: 'skip', jitter_ms: 300_000, timeout_ms: 3_600_000, max_attempts: 2, retry: { base_ms: 1_000 }, source: 'code', app: 'default', next: [String, String, String], runs: [],
   })
-  t.strictSame(await reproq.schedules.sync([hourly]), [{ name: 'hourly', outcome: 'unchanged' }, { name: 'nightly', outcome: 'removed' }])
+  t.strictSame(await reproq.schedules.sync([swept]), [{ name: 'hourly', outcome: 'unchanged' }, { name: 'nightly', outcome: 'removed' }])
   t.strictSame((await reproq.schedules.list()).schedules.map(({ name, source }) => `${name} ${source}`), ['admin sql', 'by-hand rest', 'hourly code', 'other code'])
   const page = await reproq.schedules.list({ limit: 2 })
   t.strictSame(page.next_cursor, 'by-hand')

@@ -191,6 +191,9 @@ t.test('a slot is fired once, also when somebody sets the row back to it', async
   await given.others.query(`SELECT reproq_enqueue_periodic_task('back')`)
   t.equal((await slotsOf(given, 'back')).length, 1, 'not from SQL either')
   t.ok((await scheduleRow(given, 'back')).next_in_ms > 0)
+  // What a beat has fired is in no history of ours.
+  await givenSchedule(given, 'beat', { next_run_at: slot, last_run_at: slot, cron_expr: '0 0 1 1 *' })
+  t.match(await fireAll(given), [{ name: 'beat', outcome: 'duplicate' }])
 })
 
 t.test('a trigger makes a run at once, beside the slots, also of a paused schedule', async (t) => {
