@@ -1,15 +1,23 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
-import { testBroker } from '../helpers/broker.js'
+import { MAIN, testBroker } from '../helpers/broker.js'
 import { reproq, reproqJson } from '../helpers/cli.js'
+import { testDatabase } from '../helpers/database.js'
+import { until } from '../helpers/wait.js'
 
 const SDK = pathToFileURL(new URL('../../sdk-ts/src/index.js', import.meta.url).pathname).href
 
+const MODULE = `import { defineSchedule, defineTask } from ${JSON.stringify(SDK)}
+export const sweep = defineTask({ name: 'sweep', queue: 'low', run: () => 1 })
+export const hourly = defineSchedule({ name: 'hourly', cron: '@hourly', task: sweep })`
+
 t.test('reproq schedules: from put to delete, and what a script sees of it', async (t) => {
   const { url, token, database } = await testBroker(t)
-  const cwd = t.testdir()
+  const cwd = t.testdir({ 'empty.mjs': 'export const nothing = 1' })
   const options = { cwd, env: { REPROQ_URL: url, REPROQ_TOKEN: token } }
   const run = (...args: string[]) => reproq(t, ['schedules', ...args], options)
   const json = <T>(...args: string[]) => reproqJson<T>(t, ['schedules', ...args], options)
@@ -33,15 +41,14 @@ t.test('reproq schedules: from put to delete, and what a script sees of it', asy
     [['put', 'x', '--cron', '@daily', '--task', 't', '--overlap', 'sometimes'], 2, /overlap/],
     [['use', 'cron'], 2, /broker or off/],
     [['sync', 'nothing-*.mjs'], 1, /No file matches/],
+    [['sync', 'empty.mjs'], 2, /No file of empty.mjs exports a schedule/],
   ] as [string[], number, RegExp][]) {
     const ended = await run(...args)
     t.match(ended, { code, stderr }, args.join(' '))
   }
 
   const file = join(cwd, 'tasks.mjs')
-  writeFileSync(file, `import { defineSchedule, defineTask } from ${JSON.stringify(SDK)}
-export const sweep = defineTask({ name: 'sweep', queue: 'low', run: () => 1 })
-export const hourly = defineSchedule({ name: 'hourly', cron: '@hourly', task: sweep })`)
+  writeFileSync(file, MODULE)
   t.strictSame(await json('sync', 'tasks.mjs'), [{ name: 'hourly', outcome: 'created' }])
   t.match(await json('get', 'hourly'), { queue: 'low', source: 'code', task: 'sweep' })
   t.match(await json('delete', 'nightly'), [{ outcome: 'deleted' }])
@@ -52,4 +59,24 @@ export const hourly = defineSchedule({ name: 'hourly', cron: '@hourly', task: sw
   t.match((await run('list')).stderr, /the scheduler of this database is "off"/)
   t.match(await run('use', 'broker', ...database_url), { code: 0 })
   t.match(await run('pg-cron', 'status', ...database_url), { code: 0, stdout: /^NAME .*\n$/, stderr: /is: broker/ })
+})
+
+t.test('reproq dev synchronizes the schedules of the task modules it is given', async (t) => {
+  const { url, pool } = await testDatabase(t)
+  const cwd = t.testdir({ 'tasks.mjs': MODULE })
+  const dev = spawn(process.execPath, [MAIN, 'dev', '--no-examples', '--no-python', '--tasks', 'tasks.mjs'], { cwd, env: { PATH: process.env.PATH, HOME: process.env.HOME, NO_COLOR: '1', REPROQ_DATABASE_URL: url, REPROQ_PORT: '0' } })
+  const ended = once(dev, 'close')
+  t.teardown(async () => {
+    dev.kill('SIGKILL')
+    await ended
+  })
+  let said = ''
+  for (const stream of [dev.stdout, dev.stderr]) stream.on('data', (text) => (said += String(text)))
+  await until('it says so', () => {
+    if (dev.exitCode !== null) throw new Error(said)
+    return /✔ schedules +hourly/.test(said)
+  }, 60_000)
+  t.match((await pool.query('SELECT name, reproq_app FROM periodic_tasks')).rows, [{ name: 'hourly', reproq_app: 'dev' }])
+  dev.kill('SIGTERM')
+  await ended
 })

@@ -12,6 +12,7 @@ import { startDatabase } from './dev-database.js'
 import { allSucceed, enqueueExamples, EXAMPLE_PREFIX, examplePath, exampleTasks } from './dev-examples.js'
 import { devLog } from './dev-log.js'
 import { followOthers } from './dev-others.js'
+import { syncSchedules } from './dev-schedules.js'
 import { type DevState, isRunning, markStopped, readDevState, writeDevState } from './dev-state.js'
 import { DevWorker } from './dev-worker.js'
 import { exitCodeOf, exitCodes } from './exit-codes.js'
@@ -97,6 +98,13 @@ async function dev(options: Options, knownToken: string | undefined): Promise<ne
     followOthers(broker.events, database.url, worker)
     await worker.connected(broker.events)
     line('worker', `typescript${python ? `, python (${python})` : ''}`)
+    if (options.tasks) {
+      // Beside the start: what is wrong with a schedule stops nobody from working on a task.
+      syncSchedules(url, token, options.tasks).then(
+        (names) => names.length > 0 && line('schedules', names.join(', ')),
+        (error: Error) => say(paint('yellow', `  The schedules of ${options.tasks?.join(' ')} are as they were: `) + error.message),
+      )
+    }
     say(`\n  try   npx reproq run ${isWithExamples ? `hello '{"name":"Ada"}'` : `<task> '<input as JSON>'`}         stop  Ctrl-C\n`)
 
     const runs = options.examples ? await enqueueExamples(url, token, python !== undefined) : []
