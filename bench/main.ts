@@ -6,6 +6,8 @@ import { ROOT } from './machine/folders.js'
 import { installPeers } from './machine/peers.js'
 import { Postgres, SETTLE_MS } from './machine/postgres.js'
 import { HELP, readOptions, type Options } from './options.js'
+import { benchPython } from './python/main.js'
+import { benchSoak } from './python/soak.js'
 import { circumstancesOf, keep, markdown } from './report/results.js'
 import type { Setting } from './rig.js'
 import { us, peers } from './systems/all.js'
@@ -14,7 +16,9 @@ import { workloads, QUICK_PEERS, QUICK_WORKLOADS } from './workloads/all.js'
 import type { Workload } from './workloads/workload.js'
 
 const options = readOptions(process.argv.slice(2))
-if (options) await main(options)
+if (options?.python) await benchPython(options)
+else if (options?.soak) process.exitCode = await benchSoak(options.quick ? 1_000 : 10_000)
+else if (options) await main(options)
 else console.log(HELP)
 
 async function main(options: Options): Promise<void> {

@@ -17,6 +17,10 @@ export interface Options {
   save: boolean
   /** Compare every setting of every system. */
   tune: boolean
+  /** The ways to run Python, and nothing else. */
+  python: boolean
+  /** Many Python tasks with faults, and nothing else. */
+  soak: boolean
 }
 
 export const HELP = `npm run bench -- [options]
@@ -24,6 +28,8 @@ export const HELP = `npm run bench -- [options]
   --only a,b          these workloads, in quick or full size
   --peers a,b         these beside us: graphile, graphile-default, pg-boss, pg-boss-each, bullmq, raw; or none
   --rounds n          how often each pair is measured (default 5, quick 2)
+  --python            the ways to run Python tasks of a Django project, beside Celery; nothing else
+  --soak              10,000 Python tasks with faults mixed in (quick: 1,000), and what they leave behind; nothing else
   --tune              every setting of every system beside the others, on life and drain
   --save              write bench/RESULTS.md as well
   --cache folder      where the peers are installed (default .reproq/bench-peers)
@@ -42,10 +48,12 @@ export function readOptions(args: string[]): Options | undefined {
       profile: { type: 'string' },
       save: { type: 'boolean', default: false },
       tune: { type: 'boolean', default: false },
+      python: { type: 'boolean', default: false },
+      soak: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   })
   if (values.help) return undefined
-  const { quick, cache, profile, save, tune } = values
-  return { quick, only: values.only?.split(','), peers: values.peers?.split(','), rounds: Number(values.rounds ?? (quick ? 2 : 5)), cache, profile, save, tune }
+  const { quick, cache, profile, save, tune, python, soak } = values
+  return { quick, only: values.only?.split(','), peers: values.peers?.split(','), rounds: Number(values.rounds ?? (quick ? 2 : 5)), cache, profile, save, tune, python, soak }
 }

@@ -21,7 +21,12 @@ export function serverCpuSeconds(pid: number): number {
 
 /** CPU seconds of the children of this process that have ended. */
 export function endedChildrenCpuSeconds(): number {
-  return usage(process.pid).buried / TICKS_PER_SECOND
+  return endedCpuSeconds(process.pid)
+}
+
+/** CPU seconds of the children of a process that have ended, and that it has waited for. */
+export function endedCpuSeconds(pid: number): number {
+  return usage(pid).buried / TICKS_PER_SECOND
 }
 
 /** Resident memory in bytes. */

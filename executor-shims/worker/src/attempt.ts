@@ -1,4 +1,5 @@
 import { Head, LogFeed, Tail } from './bounded-output.js'
+import { EnvelopeGuard } from './envelope-guard.js'
 import { ENVELOPE_ROOM_BYTES, settle } from './envelope.js'
 import type { Assignment, Settlement, Stop, Voice } from './executor.js'
 import { drained, type Launched, type Launcher } from './launch.js'
@@ -19,6 +20,7 @@ export class Attempt {
   readonly #channel: ResultChannel
   readonly #stdout: Head
   readonly #stderr = new Tail(STDERR_TAIL_BYTES)
+  #guard: EnvelopeGuard | undefined
   #process: Launched | undefined
   #stop: Stop | undefined
   #over = false
@@ -63,6 +65,7 @@ export class Attempt {
     if ('failure' in ending) return this.#stop ? settleStopped(this.#stop, this.#assignment) : this.#notStarted(ending.failure)
     await drained(process, this.#options.stdioGraceMs)
     await this.#clear(process)
+    this.#guard?.finish(this.#channel.captured.bytes.length === 0)
     const { maxOutputBytes } = this.#options
     const settlement = settle({ channel: this.#channel.captured, stdout: this.#stdout, stderr: this.#stderr.text, exit: ending.exit, maxOutputBytes })
     return this.#stop ? settleStopped(this.#stop, this.#assignment, settlement) : settlement
@@ -70,7 +73,8 @@ export class Attempt {
 
   #start(payload: Payload): Launched {
     const { run, attempt } = this.#assignment
-    const stdout = this.#logFeed('stdout')
+    const feed = this.#logFeed('stdout')
+    this.#guard = feed && new EnvelopeGuard(this.#options.maxLogBytes, (chunk) => feed.push(chunk))
     const stderr = this.#logFeed('stderr')
     this.#process = this.#launch({
       args: ['--result-id', run, '--attempt', String(attempt), ...payload.args],
@@ -78,7 +82,7 @@ export class Attempt {
       env: payload.env,
       outlets: {
         channel: (chunk) => this.#channel.push(chunk),
-        stdout: (chunk) => [this.#stdout, stdout].forEach((sink) => sink?.push(chunk)),
+        stdout: (chunk) => [this.#stdout, this.#guard].forEach((sink) => sink?.push(chunk)),
         stderr: (chunk) => [this.#stderr, stderr].forEach((sink) => sink?.push(chunk)),
       },
     })
