@@ -1,10 +1,13 @@
 import t, { type Test } from 'tap'
 import { remoteTask, type LogEntry } from '../../sdk-ts/src/index.js'
-import { testBroker, type TestBroker } from '../helpers/broker.js'
+import { testBroker as anyBroker, type TestBroker } from '../helpers/broker.js'
+import type { Overrides } from '../../server/src/config.js'
 import { ScriptedWorker } from '../helpers/scripted-worker.js'
 import { until } from '../helpers/wait.js'
 
 const echo = remoteTask<{ args: unknown[] }, unknown>('t.echo')
+/** One that does not mind that a scripted worker is silent. */
+const testBroker = (t: Test, overrides: Overrides = {}) => anyBroker(t, { heartbeatMs: 10_000, leaseMs: 60_000, ...overrides })
 const CAPS = ['resume', 'logs', 'progress']
 
 /** A run that a scripted worker holds under handle 1. */

@@ -93,3 +93,16 @@ t.test('no text of an error can be refused by Postgres: NUL and half surrogates 
   t.match(JSON.parse(entry), { kind: 'app_error', exception_class: 'B\ufffd', message: 'a\ufffdb\ufffd', traceback: '\ufffd\ufffd', attempt: 1, worker_id: 'w', at: /^\d{4}-.*Z$/ })
   t.equal(lastError(hostile), 'B\ufffd: a\ufffdb\ufffd')
 })
+
+t.test('a run that takes its process with it is counted apart from its attempts, and not tried again at the limit', async (t) => {
+  const rules = { baseMs: 100, capMs: 100, jitter: 0, quarantineCrashes: 3 }
+  const crashed = { outcome: 'crashed' as const, error: { class: 'ExecutorCrashed', message: 'SIGSEGV', traceback: 'core' } }
+  const attempt = { attempt: 1, maxAttempts: 20, workerId: 'w', cancelRequested: false }
+  t.match(decide(crashed, attempt, rules), { to: 'READY', kind: 'crashed', crashes: 1 })
+  t.match(decide(crashed, { ...attempt, crashes: 1 }, rules), { to: 'READY', crashes: 2 })
+  t.match(decide(crashed, { ...attempt, crashes: 2 }, rules), { to: 'FAILED', kind: 'quarantined', error: { class: 'Quarantined', message: /3 times.* ExecutorCrashed: SIGSEGV/, traceback: 'core' } })
+  t.match(decide(crashed, { ...attempt, crashes: 9 }, { ...rules, quarantineCrashes: 0 }), { to: 'READY', crashes: 10 }, '0: never')
+  const notStarted = { outcome: 'crashed' as const, error: { class: 'ExecutorNotStarted', message: 'no python' } }
+  t.strictSame((decide(notStarted, { ...attempt, crashes: 2 }, rules) as { crashes?: number }).crashes, undefined, 'its code was never reached')
+  t.strictSame((decide({ outcome: 'error' }, { ...attempt, crashes: 2 }, rules) as { crashes?: number }).crashes, undefined, 'nor is a failure a crash')
+})
