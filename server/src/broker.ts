@@ -5,17 +5,15 @@ import type { Config } from './config.js'
 import { Listen } from './db/listen.js'
 import { Pool } from './db/pool.js'
 import { statement } from './db/statement.js'
-import { Advancer } from './engine/advancer.js'
-import { chores, expireRuns, reapExpired, releaseStray, type ChoreContext, type Holdings } from './engine/chores.js'
+import { chores, releaseStray, type ChoreContext, type Holdings } from './engine/chores.js'
 import { Dispatch } from './engine/dispatch.js'
+import { duesOf, lookAround, type Dues } from './engine/dues.js'
 import { GroupCommit } from './engine/group-commit.js'
 import { Ingest } from './engine/ingest.js'
-import { runLoop, type Chore } from './engine/loop.js'
-import { operations } from './engine/operations.js'
+import { runLoop } from './engine/loop.js'
 import { Output } from './engine/output.js'
 import { Peers } from './engine/peers.js'
 import { Progress } from './engine/progress.js'
-import { Promoter } from './engine/promoter.js'
 import { Scheduler } from './engine/scheduler.js'
 import { retention } from './engine/retention.js'
 import { Settle } from './engine/settle.js'
@@ -30,8 +28,6 @@ import type { LinkContext } from './link/context.js'
 import { Links } from './link/links.js'
 import { cancelWhereHeld, holdingsOf, settleUndeliverable } from './link/holdings.js'
 import { cancel } from './runs/cancel.js'
-import { promote } from './runs/promote.js'
-import { unblock } from './runs/unblock.js'
 import * as sessions from './sessions/sessions.js'
 
 const notifySql = statement<[string, string], unknown>(import.meta.url, 'db/notify.sql')
@@ -60,17 +56,12 @@ export class Broker {
   readonly #output: Output
   readonly #progress = new Progress(this.events)
   readonly #dispatch: Dispatch
-  readonly #promoter: Promoter
-  readonly #expirer: Promoter
-  readonly #unblocker: Promoter
-  readonly #advancer: Advancer
-  readonly #reaper: Promoter
   readonly #scheduler: Scheduler
+  readonly #dues: Dues
   readonly #waiters: Waiters
   readonly #peers: Peers
   readonly #holdings: Holdings
   readonly #context: LinkContext
-  readonly #operations: Chore
   readonly #abort = new AbortController()
   #app: App | undefined
   #stopping: Promise<void> | undefined
@@ -102,17 +93,12 @@ export class Broker {
         log.warn({ err: error }, 'leasing failed; it will be tried again')
       },
       onUnserved: (queue) => this.#peers.hint(queue),
-      onFreed: () => void this.#unblocker.runOnce(),
-      onRefill: (delayMs) => this.#unblocker.expect(delayMs),
+      onFreed: () => this.#dues.blocked.expect(0),
+      onRefill: (delayMs) => this.#dues.blocked.expect(delayMs),
       onUndelivered: (runs) => {
         this.#settle.release(runs.map(({ run, lease }) => ({ run, lease, delayMs: 0 }))).catch(warn('leases could not be given back'))
       },
     })
-    this.#promoter = new Promoter(() => promote(this.#pool), (queue) => this.#dispatch.wake(queue), warn('scheduled runs could not be promoted; it will be tried again'))
-    this.#expirer = new Promoter(() => expireRuns({ pool: this.#pool, events: this.events }), () => {}, warn('expired runs could not be ended; it will be tried again'))
-    this.#unblocker = new Promoter(() => unblock(this.#pool), (queue) => this.#dispatch.wake(queue), warn('blocked runs could not be let through; it will be tried again'))
-    this.#advancer = new Advancer(this.#pool, this.events, warn('workflows could not be advanced; it will be tried again'))
-    this.#reaper = new Promoter(() => reapExpired({ pool: this.#pool, config, events: this.events }), () => {}, warn('expired sessions could not be ended; it will be tried again'))
     this.#waiters = new Waiters(this.#pool, this.events, warn('waited-for runs could not be looked up'))
     this.#peers = new Peers((queue) => this.#notify('reproq_ready', queue), PEER_LOOKS * config.lookMs, warn('other brokers could not be told'))
     this.#context = this.#linkContext()
@@ -129,9 +115,16 @@ export class Broker {
         this.events.emit('scheduler.changed', state)
       },
     })
+    this.#dues = duesOf({
+      pool: this.#pool,
+      config,
+      events: this.events,
+      onReady: (queue) => this.#dispatch.wake(queue),
+      failed: warn,
+      stopping: this.#abort.signal,
+    })
     this.#holdings = holdingsOf(this.#context)
     this.#listen = new Listen(config.databaseUrl, this.#context.brokerId, (channel, payload) => this.#notify(channel, payload), this.#hints(), log)
-    this.#operations = operations({ pool: this.#pool, everyMs: config.lookMs, stopping: this.#abort.signal })
     this.#followEvents()
   }
 
@@ -148,25 +141,19 @@ export class Broker {
       reads: this.#reads,
       events: this.events,
       tokens: this.#tokens,
-      ingest: new Ingest(this.#pool, this.events, this.#dispatch, this.#settle, this.#promoter, { leaseMs: this.config.leaseMs, onUncertain: () => (this.#strayed = true) }),
+      ingest: new Ingest(this.#pool, this.events, this.#dispatch, this.#settle, this.#dues.scheduled, { leaseMs: this.config.leaseMs, onUncertain: () => (this.#strayed = true) }),
       waiters: this.#waiters,
       settle: this.#settle,
       output: this.#output,
       progress: this.#progress,
       link: this.#context,
       cancel: (runs) => this.#cancel(runs),
-      operate: () => {
-        this.#operations.runOnce().catch((error: unknown) => this.log.warn({ err: error }, 'an operation could not go on; it will be tried again'))
-      },
+      operate: () => this.#dues.operations.expect(0),
       retire: (worker, how) => this.#notify('reproq_retire', `${how} ${worker}`),
       closing: this.#abort.signal,
       ready: () => this.#readiness(),
     })
-    await this.#promoter.runOnce()
-    await this.#expirer.runOnce()
-    await this.#unblocker.runOnce()
-    await this.#advancer.runOnce()
-    await this.#reaper.runOnce()
+    await lookAround(this.#pool, this.#dues)
     await this.#scheduler.lead()
     this.#listen.greet()
     // Each chore listens to it once; Node would take more than ten for a leak.
@@ -190,11 +177,7 @@ export class Broker {
     for (const link of this.#links.all()) link.dismiss()
     this.#abort.abort()
     this.#waiters.stop()
-    this.#promoter.stop()
-    this.#expirer.stop()
-    this.#unblocker.stop()
-    this.#advancer.stop()
-    this.#reaper.stop()
+    await Promise.all(Object.values(this.#dues).map((due) => due.stop()))
     await this.#scheduler.stop()
     this.#settle.stop()
     await this.#close()
@@ -258,10 +241,10 @@ export class Broker {
       peer: (brokerId: string) => {
         if (this.#peers.heard(brokerId)) this.#listen.greet()
       },
-      scheduled: () => void this.#promoter.runOnce(),
-      expiring: () => void this.#expirer.runOnce(),
-      freed: () => void this.#unblocker.runOnce(),
-      workflow: () => void this.#advancer.runOnce(),
+      scheduled: () => void this.#dues.scheduled.runOnce(),
+      expiring: () => void this.#dues.expiring.runOnce(),
+      freed: () => void this.#dues.blocked.runOnce(),
+      workflow: () => void this.#dues.workflows.runOnce(),
       schedules: () => void this.#scheduler.changed(),
       retire: (worker: string, how: 'drain' | 'stop') => this.#links.retire(worker, how === 'stop' ? 0 : RETIRE_MS),
       cancel: (run: string) => {
@@ -271,11 +254,8 @@ export class Broker {
       },
       connected: () => {
         this.#dispatch.wakeAll()
-        void this.#promoter.runOnce()
-        void this.#expirer.runOnce()
-        void this.#unblocker.runOnce()
-        void this.#advancer.runOnce()
         void this.#scheduler.runOnce()
+        lookAround(this.#pool, this.#dues).catch((error: unknown) => this.log.warn({ err: error }, 'after connecting anew nothing could be looked at; the next look does'))
       },
     }
   }
@@ -284,13 +264,13 @@ export class Broker {
   #followEvents() {
     this.events.on('run.settled', ({ status, queue, delayMs }) => {
       if (status !== 'READY') return
-      if (delayMs > 0) this.#promoter.expect(delayMs)
+      if (delayMs > 0) this.#dues.scheduled.expect(delayMs)
       else this.#dispatch.wake(queue)
     })
     // A socket that drops shortens its session.
-    this.events.on('link.closed', ({ workerId }) => workerId !== undefined && this.#reaper.expect(this.config.reconnectMs))
-    this.events.on('session.opened', () => this.#reaper.expect(this.config.leaseMs))
-    this.events.on('keys.freed', () => void this.#unblocker.runOnce())
+    this.events.on('link.closed', ({ workerId }) => workerId !== undefined && this.#dues.sessions.expect(this.config.reconnectMs))
+    this.events.on('session.opened', () => this.#dues.sessions.expect(this.config.leaseMs))
+    this.events.on('keys.freed', () => void this.#dues.blocked.runOnce())
   }
 
   async #cancel(runs: string[]) {
@@ -318,11 +298,7 @@ export class Broker {
       events,
       log,
       dispatch: this.#dispatch,
-      promoter: this.#promoter,
-      expirer: this.#expirer,
-      unblocker: this.#unblocker,
-      advancer: this.#advancer,
-      reaper: this.#reaper,
+      dues: this.#dues,
       settle: this.#settle,
       holdings: this.#holdings,
     }
@@ -364,6 +340,6 @@ export class Broker {
         })
       },
     }
-    return [...chores(context), vacuum(this.#pool, events), links, tokens, strays, this.#operations, retention({ pool: this.#pool, config, stopping: this.#abort.signal })]
+    return [...chores(context), vacuum(this.#pool, events), links, tokens, strays, retention({ pool: this.#pool, config, stopping: this.#abort.signal })]
   }
 }

@@ -4,13 +4,11 @@ import type { Listen } from '../db/listen.js'
 import type { Pool } from '../db/pool.js'
 import type { Events } from '../events.js'
 import { forgetIdleTenants } from '../runs/fair.js'
-import { expire } from '../runs/expire.js'
 import { extendLeases, overdue } from '../runs/watch.js'
-import type { Advancer } from './advancer.js'
-import { nextExpiry, reap, stray } from '../sessions/sessions.js'
+import { stray } from '../sessions/sessions.js'
 import type { Dispatch } from './dispatch.js'
+import { lookAround, type Dues } from './dues.js'
 import type { Chore } from './loop.js'
-import type { Promoter, Step } from './promoter.js'
 import type { Settle } from './settle.js'
 
 /** A run some link of this broker holds, as far as chores need to know it. */
@@ -38,11 +36,7 @@ export interface ChoreContext {
   events: Events
   log: Logger
   dispatch: Dispatch
-  promoter: Promoter
-  expirer: Promoter
-  unblocker: Promoter
-  advancer: Advancer
-  reaper: Promoter
+  dues: Dues
   settle: Settle
   holdings: Holdings
 }
@@ -63,54 +57,11 @@ export function chores(context: ChoreContext): Chore[] {
   ]
 }
 
-/** Covers a lost notification: looks at everything once, and makes sure that the listener still hears. */
-async function look({ dispatch, promoter, expirer, unblocker, advancer, reaper, listen }: ChoreContext): Promise<void> {
+/** Covers a lost notification: asks once for everything, and makes sure that the listener still hears. */
+async function look({ pool, dispatch, dues, listen }: ChoreContext): Promise<void> {
   dispatch.wakeAll()
-  await promoter.runOnce()
-  await expirer.runOnce()
-  await unblocker.runOnce()
-  await advancer.runOnce()
-  await reaper.runOnce()
+  await lookAround(pool, dues)
   await listen.check()
-}
-
-/** Ends runs that came too late, and says when the next one will. */
-export async function expireRuns({ pool, events }: Pick<ChoreContext, 'pool' | 'events'>) {
-  const { runs, more, nextMs } = await expire(pool)
-  for (const { run, queue, task, attempt } of runs) {
-    events.emit('run.settled', { runId: run, queue, task, status: 'CANCELLED', attempt, workerId: undefined, cause: 'expired', delayMs: 0, wallMs: undefined })
-  }
-  if (runs.some(({ keyed }) => keyed)) events.emit('keys.freed', {})
-  return { queues: [], more, nextMs }
-}
-
-/**
- * Ends expired sessions, and says when the next may expire. Amnesty: an expiry counts only if the worker could have renewed in
- * time, so a broker reaps only after it has itself reached the database without a break for as long as a worker may take to come back.
- */
-export async function reapExpired(context: Pick<ChoreContext, 'pool' | 'config' | 'events'>): Promise<Awaited<ReturnType<Step>>> {
-  const { pool, config } = context
-  // Of a database that is away nothing is known, and others will notice when it is back.
-  let nextMs = pool.healthyMs > 0 ? await nextExpiry(pool) : 0
-  if (isOver(nextMs) && pool.healthyMs >= config.reconnectMs) {
-    await endExpired(context)
-    nextMs = await nextExpiry(pool)
-  }
-  // What is still there another broker is ending, or it falls under the amnesty: no reason to ask without a pause.
-  return { queues: [], more: false, nextMs: isOver(nextMs) ? config.reapMs : nextMs }
-}
-
-const isOver = (nextMs: number | null) => nextMs !== null && nextMs <= 0
-
-async function endExpired({ pool, events, config }: Pick<ChoreContext, 'pool' | 'events' | 'config'>): Promise<void> {
-  const rows = await reap(pool, config.quarantineCrashes)
-  for (const { workerId, run, status, queue, task, attempt } of rows) {
-    if (run === null || status === null || queue === null) continue
-    events.emit('run.settled', { runId: run, queue, task: task ?? '', status, attempt: attempt ?? 0, workerId: workerId ?? undefined, cause: 'lease_expiry', delayMs: 0, wallMs: undefined })
-  }
-  if (rows.some(({ keyed }) => keyed)) events.emit('keys.freed', {})
-  const lost = new Map(rows.flatMap(({ sessionId, workerId }) => (sessionId && workerId ? [[sessionId, workerId] as const] : [])))
-  for (const [sessionId, workerId] of lost) events.emit('session.lost', { sessionId, workerId })
 }
 
 /** Cancels that were not heard as a notification, and runs whose worker does not keep their limit. */

@@ -10,7 +10,7 @@ import { Events } from '../events.js'
 import { Dispatch } from './dispatch.js'
 import { Ingest } from './ingest.js'
 import { promote } from '../runs/promote.js'
-import { Promoter } from './promoter.js'
+import { Due } from './due.js'
 import { Settle } from './settle.js'
 
 const task = remoteTask<{ args: unknown[] }, unknown>('t.echo')
@@ -107,10 +107,10 @@ t.test('when the answer of a statement is lost, it is said that runs may be born
   }
   const dispatch = new Dispatch(given.db, events, { leaseMs: 60_000, onError: (error) => t.fail(String(error)), onUndelivered: () => t.fail('undelivered') })
   const settle = new Settle(given.db, events, { retry: { baseMs: 1, capMs: 1, jitter: 0 }, outputBytes: 1_000 })
-  const promoter = new Promoter(() => promote(given.db), () => {}, (error) => t.fail(String(error)))
+  const scheduled = new Due(() => promote(given.db), (error) => t.fail(String(error)))
   let doubts = 0
-  const ingest = new Ingest(db, events, dispatch, settle, promoter, { leaseMs: 60_000, onUncertain: () => doubts++ })
-  t.teardown(() => [dispatch, promoter, settle].forEach((part) => part.stop()))
+  const ingest = new Ingest(db, events, dispatch, settle, scheduled, { leaseMs: 60_000, onUncertain: () => doubts++ })
+  t.teardown(() => [dispatch, scheduled, settle].forEach((part) => part.stop()))
   const lane = ['default']
   const taker = { ...session, free: 2, freeLanes: () => [{ queues: lane, free: taker.free }], deliver: () => true }
   dispatch.register(taker)

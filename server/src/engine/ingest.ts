@@ -6,7 +6,7 @@ import type { Leased } from '../runs/lease.js'
 import type { NewRun } from '../runs/spec.js'
 import type { Dispatch, Place } from './dispatch.js'
 import { GroupCommit } from './group-commit.js'
-import type { Promoter } from './promoter.js'
+import type { Due } from './due.js'
 import type { Settle } from './settle.js'
 
 const UNIQUE_VIOLATION = '23505'
@@ -27,7 +27,7 @@ export class Ingest {
   readonly #events: Events
   readonly #dispatch: Dispatch
   readonly #settle: Settle
-  readonly #promoter: Promoter
+  readonly #scheduled: Due
   readonly #options: IngestOptions
   readonly #plain = new GroupCommit<NewRun[], Placed[]>((requests) => this.#write(requests, (runs) => this.#writeLeased(runs)), {
     limit: () => Math.min(Math.max(this.#dispatch.room, SMALLEST_BATCH), LARGEST_BATCH),
@@ -37,12 +37,12 @@ export class Ingest {
   // Apart, because keys and controls take a slower statement.
   readonly #controlled = new GroupCommit<NewRun[], Placed[]>((requests) => this.#write(requests, (runs) => enqueue(this.#db, runs)), { limit: LARGEST_BATCH, weight: weightOf })
 
-  constructor(db: Db, events: Events, dispatch: Dispatch, settle: Settle, promoter: Promoter, options: IngestOptions) {
+  constructor(db: Db, events: Events, dispatch: Dispatch, settle: Settle, scheduled: Due, options: IngestOptions) {
     this.#db = db
     this.#events = events
     this.#dispatch = dispatch
     this.#settle = settle
-    this.#promoter = promoter
+    this.#scheduled = scheduled
     this.#options = options
   }
 
@@ -54,7 +54,7 @@ export class Ingest {
       const { id, deduplicated, delayMs, leased } = placed[index] as Placed
       if (deduplicated) return
       this.#events.emit('run.enqueued', { runId: id, queue, task })
-      if (delayMs > 0) this.#promoter.expect(delayMs)
+      if (delayMs > 0) this.#scheduled.expect(delayMs)
       else if (!leased) ready.add(queue)
     })
     for (const queue of ready) this.#dispatch.wake(queue)

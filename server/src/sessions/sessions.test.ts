@@ -6,7 +6,7 @@ import { lease } from '../runs/lease.js'
 import { release } from '../runs/release.js'
 import { Events } from '../events.js'
 import { loadConfig } from '../config.js'
-import { reapExpired } from '../engine/chores.js'
+import { endExpiredSessions } from '../engine/expiry.js'
 import { close, open, reap, reconcile, renew, resume, shorten, stray } from './sessions.js'
 
 const expire = ({ others }: Given, workerId: string) => others.query(`UPDATE reproq_sessions SET expires_at = now() - interval '1 s' WHERE worker_id = $1`, [workerId])
@@ -138,7 +138,7 @@ t.test('amnesty: a broker that has not reached the database for long enough does
   events.on('run.settled', (event) => seen.push(event))
   events.on('session.lost', (event) => seen.push(event))
   const reapWhenHealthyFor = (healthyMs: number) =>
-    reapExpired({ config: loadConfig({ reconnectMs: 15_000 }, {}), events, pool: { healthyMs, query: given.db.query.bind(given.db) } as unknown as typeof given.db })
+    endExpiredSessions({ config: loadConfig({ reconnectMs: 15_000 }, {}), events, pool: { healthyMs, query: given.db.query.bind(given.db) } as unknown as typeof given.db })
 
   await reapWhenHealthyFor(0)
   await reapWhenHealthyFor(14_999)
@@ -187,7 +187,7 @@ t.test('what a session holds and nobody knows of is found, by its lease', async 
 t.test('reaping says when to come again: at the next expiry, or after a pause when one had to be left', async (t) => {
   const given = await givenDatabase(t)
   const reapWhenHealthyFor = (healthyMs: number) =>
-    reapExpired({ config: loadConfig({ reconnectMs: 15_000, reapMs: 1_234 }, {}), events: new Events(), pool: { healthyMs, query: given.db.query.bind(given.db) } as unknown as typeof given.db })
+    endExpiredSessions({ config: loadConfig({ reconnectMs: 15_000, reapMs: 1_234 }, {}), events: new Events(), pool: { healthyMs, query: given.db.query.bind(given.db) } as unknown as typeof given.db })
   t.equal((await reapWhenHealthyFor(20_000)).nextMs, null, 'nobody is there')
   await givenSession(given.db, 'long', 60_000)
   await givenSession(given.db, 'short', 30_000)

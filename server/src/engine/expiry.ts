@@ -1,0 +1,51 @@
+import type { Config } from '../config.js'
+import type { Pool } from '../db/pool.js'
+import type { Events } from '../events.js'
+import { expire } from '../runs/expire.js'
+import { nextExpiry, reap } from '../sessions/sessions.js'
+import type { Left } from './due.js'
+
+export interface ExpiryContext {
+  pool: Pool
+  config: Config
+  events: Events
+}
+
+/** Ends runs that came too late, and says when the next one will. */
+export async function endExpiredRuns({ pool, events }: Pick<ExpiryContext, 'pool' | 'events'>): Promise<Left> {
+  const { runs, more, nextMs } = await expire(pool)
+  for (const { run, queue, task, attempt } of runs) {
+    events.emit('run.settled', { runId: run, queue, task, status: 'CANCELLED', attempt, workerId: undefined, cause: 'expired', delayMs: 0, wallMs: undefined })
+  }
+  if (runs.some(({ keyed }) => keyed)) events.emit('keys.freed', {})
+  return { more, nextMs }
+}
+
+/**
+ * Ends expired sessions, and says when the next may expire. Amnesty: an expiry counts only if the worker could have renewed in
+ * time, so a broker reaps only after it has itself reached the database without a break for as long as a worker may take to come back.
+ */
+export async function endExpiredSessions(context: ExpiryContext): Promise<Left> {
+  const { pool, config } = context
+  // Of a database that is away nothing is known, and others will notice when it is back.
+  let nextMs = pool.healthyMs > 0 ? await nextExpiry(pool) : 0
+  if (isOver(nextMs) && pool.healthyMs >= config.reconnectMs) {
+    await reapAll(context)
+    nextMs = await nextExpiry(pool)
+  }
+  // What is still there another broker is ending, or it falls under the amnesty: no reason to ask without a pause.
+  return { more: false, nextMs: isOver(nextMs) ? config.reapMs : nextMs }
+}
+
+const isOver = (nextMs: number | null) => nextMs !== null && nextMs <= 0
+
+async function reapAll({ pool, events, config }: ExpiryContext): Promise<void> {
+  const rows = await reap(pool, config.quarantineCrashes)
+  for (const { workerId, run, status, queue, task, attempt } of rows) {
+    if (run === null || status === null || queue === null) continue
+    events.emit('run.settled', { runId: run, queue, task: task ?? '', status, attempt: attempt ?? 0, workerId: workerId ?? undefined, cause: 'lease_expiry', delayMs: 0, wallMs: undefined })
+  }
+  if (rows.some(({ keyed }) => keyed)) events.emit('keys.freed', {})
+  const lost = new Map(rows.flatMap(({ sessionId, workerId }) => (sessionId && workerId ? [[sessionId, workerId] as const] : [])))
+  for (const [sessionId, workerId] of lost) events.emit('session.lost', { sessionId, workerId })
+}
