@@ -346,7 +346,7 @@ BEGIN
 END $$;
 
 -- With the rights of whoever migrated, so that all jobs have one owner whoever edits a schedule.
-CREATE FUNCTION reproq_pg_cron_sync() RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+CREATE FUNCTION reproq_pg_cron_sync() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
   one record;
 BEGIN
@@ -361,6 +361,9 @@ BEGIN
     PERFORM cron.schedule(one.job, one.schedule, one.command);
   END LOOP;
 END $$;
+
+-- Temporary tables last: nobody's own "periodic_tasks" is to be read, or its triggers run, with these rights.
+DO $$ BEGIN EXECUTE 'ALTER FUNCTION reproq_pg_cron_sync() SET search_path TO ' || current_setting('search_path') || ', pg_temp'; END $$;
 
 CREATE FUNCTION reproq_pg_cron_follow() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
