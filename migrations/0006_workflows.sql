@@ -236,9 +236,9 @@ BEGIN
       CROSS JOIN LATERAL (SELECT CASE r.cause WHEN 'SKIPPED' THEN 'workflow_skipped' ELSE 'workflow_failed' END AS kind, CASE r.cause
         WHEN 'SKIPPED' THEN 'It was not needed, given how the runs before it ended'
         WHEN 'GONE' THEN format('Run %s, which it waited for, was deleted before it had ended', r.root)
-        WHEN 'CANCELLED' THEN format('Run %s, which it waited for, was cancelled', r.root)
-        -- What is said of a run in between says already which one failed.
-        ELSE coalesce(CASE WHEN r.said LIKE 'workflow_failed: %' THEN substr(r.said, 18) END, format('Run %s, which it waited for, failed%s', r.root, ': ' || left(r.said, 500))) END AS message) s
+        -- What is said of a run in between says already which one it began with.
+        ELSE coalesce(CASE WHEN r.said LIKE 'workflow_failed: %' THEN substr(r.said, 18) END,
+          format('Run %s, which it waited for, %s%s', r.root, CASE r.cause WHEN 'CANCELLED' THEN 'was cancelled' ELSE 'failed' END, ': ' || left(r.said, 500))) END AS message) s
      WHERE t.result_id = r.result_id
     RETURNING t.result_id, t.queue_name, t.task_path, t.status
   )

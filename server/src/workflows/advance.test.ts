@@ -99,6 +99,7 @@ t.test('a cancelled run cancels what needs it; cancelling everything leaves noth
   await cancel(given.db, [one.ids.b as string])
   await advanceAll(given.db)
   t.strictSame(await statesOf(given.others, one.ids), { a: 'READY', b: 'CANCELLED', c: 'CANCELLED', d: 'READY' })
+  t.equal((await rowOf(given.others, one.ids.c as string)).last_error, `workflow_failed: Run ${one.ids.b}, which it waited for, was cancelled`)
   t.match(await rowOf(given.others, one.ids.c as string), { failed_at: null, errors_json: [{ kind: 'workflow_failed', failed_result_id: Number(one.ids.b) }] })
   await round(t, given, session)
   t.strictSame(await countsOf(given, one.id), { status: 'CANCELLED', total: 4, succeeded: 2, failed: 0, cancelled: 2, skipped: 0 })

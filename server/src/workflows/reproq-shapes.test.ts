@@ -1,7 +1,11 @@
 import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
+import { emptyDatabase } from '../../../test/helpers/database.js'
 import { givenDatabase, givenForeignRun, givenSession, misplaced, rowOf, type Given } from '../../../test/helpers/given.js'
 import { advanceAll, leaseAll, misled, statesOf } from '../../../test/helpers/given-workflow.js'
+import { migrate } from '../db/migrate.js'
+import { Pool } from '../db/pool.js'
 import { finalize } from '../runs/finalize.js'
 import type { Leased } from '../runs/lease.js'
 import { succeed } from '../runs/succeed.js'
@@ -236,6 +240,39 @@ t.test('a row of workflow_runs that somebody holds is brought up to date later, 
   await settled(t, given)
   t.match(await workflowOf(given, workflow), { status: 'WAITING_CALLBACK', success_count: 1 })
 })
+
+for (const producer of ['django', 'go']) {
+  t.test(`what waited for ever in a database that ${producer} made moves on when it is adopted`, async (t) => {
+    const { url, pool: others } = await emptyDatabase(t)
+    await others.query(readFileSync(new URL(`../../../../test/compat/${producer}-schema.sql`, import.meta.url), 'utf8'))
+    const insert = async (id: number, workflow: string, status: string, more: { parent_id?: number; wait_count?: number } = {}) => {
+      await others.query(
+        `INSERT INTO task_runs (result_id, backend_alias, queue_name, priority, spec_json, spec_hash, task_path, status, enqueued_at, attempts, max_attempts, timeout_seconds, concurrency_limit, worker_ids, errors_json,
+                                metadata_json, wait_count, created_at, updated_at, cancel_requested, workflow_id, parent_id)
+         VALUES ($1, 'default', 'default', 0, '{"task_path": "t"}', $2, 't', $3, now(), 0, 3, 900, 0, '[]', '[]', '{}', $4, now(), now(), false, $5, $6)`,
+        [id, hash(), status, more.wait_count ?? 0, workflow, more.parent_id ?? null],
+      )
+    }
+    const [chain, done, ended] = [randomUUID(), randomUUID(), randomUUID()]
+    await insert(1, chain, 'FAILED')
+    await insert(2, chain, 'WAITING', { parent_id: 1, wait_count: 1 })
+    await insert(3, chain, 'WAITING', { parent_id: 2, wait_count: 1 })
+    await insert(4, done, 'SUCCESSFUL')
+    await insert(5, done, 'SUCCESSFUL')
+    await insert(6, done, 'WAITING', { wait_count: 2 })
+    await insert(7, ended, 'SUCCESSFUL')
+    await migrate({ url })
+    const db = new Pool(url, 2)
+    t.teardown(() => db.close())
+    await advanceAll(db)
+    t.strictSame(await statesOf(others, { two: '2', three: '3', callback: '6' }), { two: 'FAILED', three: 'FAILED', callback: 'READY' })
+    t.strictSame((await others.query('SELECT workflow_id, total, succeeded, failed FROM reproq_workflows ORDER BY failed DESC')).rows, [
+      { workflow_id: chain, total: 3, succeeded: 0, failed: 3 },
+      { workflow_id: done, total: 3, succeeded: 2, failed: 0 },
+    ], 'what had ended as a whole is left alone')
+    t.strictSame(await misplaced(others), [])
+  })
+}
 
 t.test('edges may be written by hand: rows and what they wait for, in one transaction', async (t) => {
   const { given, session } = await start(t)
