@@ -84,8 +84,8 @@ export async function allSucceededOnce(t: Test, database: Pick<TestDatabase, 'po
   t.strictSame(rows.filter(({ finals, resurrections }) => finals !== 1 || resurrections !== 0), [], 'each was finalized exactly once')
   t.strictSame(rows.filter(({ run, output }) => !ran.has(`${run} ${output?.attempt} ${output?.pid}`)), [], 'each result is that of an execution that happened')
   t.strictSame(rows.filter(({ attempts, output }) => attempts !== output?.attempt), [], 'and of the last attempt')
-  const { rows: left } = await database.pool.query(`SELECT 'leased' AS what, result_id FROM reproq_leases UNION ALL SELECT 'ready', result_id FROM reproq_ready UNION ALL SELECT 'scheduled', result_id FROM reproq_scheduled`)
-  t.strictSame(left, [], 'nothing is leased, ready or scheduled any more')
+  const { rows: left } = await database.pool.query(`SELECT 'leased' AS what, result_id FROM reproq_leases UNION ALL SELECT 'ready', result_id FROM reproq_ready UNION ALL SELECT 'scheduled', result_id FROM reproq_scheduled UNION ALL SELECT 'blocked', result_id FROM reproq_blocked UNION ALL SELECT 'holding', result_id FROM reproq_holds`)
+  t.strictSame(left, [], 'nothing is leased, waits or holds a key any more')
   return rows
 }
 

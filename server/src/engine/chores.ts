@@ -4,6 +4,8 @@ import type { Listen } from '../db/listen.js'
 import type { Pool } from '../db/pool.js'
 import type { Events } from '../events.js'
 import { forgetIdleTenants } from '../runs/fair.js'
+import { expire } from '../runs/expire.js'
+import { releaseStaleHolds } from '../runs/holds.js'
 import { extendLeases, overdue } from '../runs/watch.js'
 import { stray } from '../sessions/sessions.js'
 import type { Dispatch } from './dispatch.js'
@@ -53,6 +55,7 @@ export function chores(context: ChoreContext): Chore[] {
     { name: 'strays', everyMs: config.lookMs, runOnce: () => releaseLongStray(context, suspects) },
     { name: 'watch', everyMs: config.lookMs, runOnce: () => watch(context) },
     { name: 'tenants', everyMs: 6 * config.lookMs, runOnce: () => forgetIdleTenants(context.pool) },
+    { name: 'holds', everyMs: 6 * config.lookMs, runOnce: () => letGoStale(context) },
     { name: 'extend', everyMs: config.leaseMs / 4, runOnce: () => extend(context) },
   ]
 }
@@ -79,6 +82,13 @@ async function watch({ pool, holdings, log }: ChoreContext): Promise<void> {
       await held.giveUp()
     }
   }
+}
+
+async function letGoStale({ pool, unblocker, log }: ChoreContext): Promise<void> {
+  const count = await releaseStaleHolds(pool)
+  if (count === 0) return
+  log.warn({ count }, 'keys were held for runs that do not run (a TRUNCATE, or a restored backup?); they are free again')
+  await unblocker.runOnce()
 }
 
 async function extend({ pool, holdings, config }: ChoreContext): Promise<void> {

@@ -153,13 +153,15 @@ t.test('never more starts than burst and rate allow, in any stretch of time, fro
   )
   // A start lies between the moment its statement was sent and the moment it was answered.
   const starts: { bucket: string; from: number; to: number }[] = []
-  const end = performance.now() + 3_000
+  const counts = (key: string) => starts.filter(({ bucket }) => bucket === key).length
+  const enough = () => Object.entries(buckets).every(([key, { burst }]) => counts(key) > burst + 40)
+  const end = performance.now() + 30_000
   await Promise.all(
     Array.from({ length: 6 }, async (_, at) => {
       const db = new Pool(url, 1)
       t.teardown(() => db.close())
       const session = await givenSession(db, `w${at}`)
-      while (performance.now() < end) {
+      while (!enough() && performance.now() < end) {
         const from = performance.now()
         const { runs } = await leaseGated(db, QUEUES, Array.from({ length: 10 }, () => session), 60_000)
         const to = performance.now()
@@ -182,7 +184,7 @@ t.test('never more starts than burst and rate allow, in any stretch of time, fro
       }
     }
     t.strictSame(tooMany, [], key)
-    t.ok(byStart.length > burst + perSecond * 1.5, `${key} was used: ${byStart.length} starts`)
+    t.ok(byStart.length > burst + 40, `${key} was used: ${byStart.length} starts`)
   }
   t.comment(`${starts.length} starts, ${checks} stretches of time checked`)
   t.ok(checks > 2_000)

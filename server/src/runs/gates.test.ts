@@ -6,6 +6,7 @@ import type { Session } from '../sessions/sessions.js'
 import { cancel } from './cancel.js'
 import { finalize } from './finalize.js'
 import { lease, leaseGated, type Leased } from './lease.js'
+import { releaseStaleHolds } from './holds.js'
 import { release } from './release.js'
 import { succeed } from './succeed.js'
 import { unblock } from './unblock.js'
@@ -220,6 +221,21 @@ t.test('a run that the Go worker claims holds its keys too', async (t) => {
   t.strictSame(await misplaced(others), [])
   await others.query(`UPDATE task_runs SET status = 'SUCCESSFUL', leased_by = NULL WHERE result_id = $1`, [theirs])
   t.strictSame(ids(await take(db, session)), [ours])
+})
+
+t.test('keys of runs that went past the triggers are let go, and only those', async (t) => {
+  const given = await givenDatabase(t)
+  const { db, others } = given
+  const session = await givenSession(db)
+  const [gone, there] = [await make(given, { lock_key: 'a' }), await make(given, { lock_key: 'b' })]
+  t.strictSame(ids(await take(db, session)), [gone, there])
+  const waits = await make(given, { lock_key: 'a' })
+  t.strictSame(await take(db, session), [])
+  t.equal(await releaseStaleHolds(db), 0)
+  await others.query(`BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM task_runs WHERE result_id = ${gone}; COMMIT`)
+  t.equal(await releaseStaleHolds(db), 1)
+  t.strictSame(ids(await take(db, session)), [waits])
+  t.strictSame((await others.query('SELECT key FROM reproq_holds ORDER BY key')).rows, [{ key: 'lock:a' }, { key: 'lock:b' }])
 })
 
 t.test('a row that somebody else has locked is passed over, and so is one that has ended; keys may be of any length', async (t) => {
