@@ -4,7 +4,6 @@ import type { Listen } from '../db/listen.js'
 import type { Pool } from '../db/pool.js'
 import type { Events } from '../events.js'
 import { forgetIdleTenants } from '../runs/fair.js'
-import { expire } from '../runs/expire.js'
 import { releaseStaleHolds } from '../runs/holds.js'
 import { extendLeases, overdue } from '../runs/watch.js'
 import { stray } from '../sessions/sessions.js'
@@ -84,11 +83,11 @@ async function watch({ pool, holdings, log }: ChoreContext): Promise<void> {
   }
 }
 
-async function letGoStale({ pool, unblocker, log }: ChoreContext): Promise<void> {
+async function letGoStale({ pool, dues, log }: ChoreContext): Promise<void> {
   const count = await releaseStaleHolds(pool)
   if (count === 0) return
   log.warn({ count }, 'keys were held for runs that do not run (a TRUNCATE, or a restored backup?); they are free again')
-  await unblocker.runOnce()
+  dues.blocked.expect(0)
 }
 
 async function extend({ pool, holdings, config }: ChoreContext): Promise<void> {
