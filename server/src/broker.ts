@@ -131,8 +131,6 @@ export class Broker {
   /** Connects, listens, serves. Resolves with the URL it answers at. The schema must be there (`migrate`). */
   async start(): Promise<{ url: string }> {
     await this.#tokens.mustExistBeyondLoopback(this.config.host)
-    // Every chore waits for it.
-    setMaxListeners(0, this.#abort.signal)
     await this.#listen.start()
     this.#app = await buildApp({
       config: this.config,
@@ -154,10 +152,9 @@ export class Broker {
       ready: () => this.#readiness(),
     })
     await lookAround(this.#pool, this.#dues)
+    if (this.config.scheduler === 'off') await this.#scheduler.stop()
     await this.#scheduler.lead()
     this.#listen.greet()
-    // Each chore listens to it once; Node would take more than ten for a leak.
-    setMaxListeners(0, this.#abort.signal)
     for (const chore of this.#chores()) void runLoop(chore, this.#abort.signal, this.log)
     this.#url = await this.#listenOn(this.#app)
     return { url: this.#url }

@@ -17,6 +17,7 @@ export const settings = {
   helloMs: { env: 'REPROQ_HELLO_MS', default: 5_000, doc: 'A new connection says hello within this time.' },
   reapMs: { env: 'REPROQ_REAP_MS', default: 2_000, doc: 'Wait before an expired session that could not be ended yet is looked at again; the first look is timed to its expiry.' },
   lookMs: { env: 'REPROQ_LOOK_MS', default: 10_000, doc: 'How often to look for ready runs without having been told; covers a lost notification.' },
+  scheduler: { env: 'REPROQ_SCHEDULER', default: 'on', doc: 'off: this broker fires no schedules, and leaves them to others.' },
   schedulerLeaseMs: { env: 'REPROQ_SCHEDULER_LEASE_MS', default: 15_000, doc: 'A broker that fires schedules and is not heard of for this long is followed by another.' },
   drainMs: { env: 'REPROQ_DRAIN_MS', default: 10_000, doc: 'On shutdown, how long results are still taken.' },
   cancelGraceMs: { env: 'REPROQ_CANCEL_GRACE_MS', default: 5_000, doc: 'From the soft stop of running code to the hard one.' },
@@ -88,7 +89,7 @@ function* faults(config: Config): Generator<string> {
   if (config.port > 65_535) yield `${say('port')}; it takes at most 65535`
   if (config.retryJitter > 1) yield `${say('retryJitter')}; it takes at most 1`
   if (!LEVELS.includes(config.logLevel)) yield `${say('logLevel')}; it takes one of ${LEVELS.join(', ')}`
-  if (!['on', 'off'].includes(config.deduplicate)) yield `${say('deduplicate')}; it takes on or off`
+  for (const key of ['deduplicate', 'scheduler'] as const) if (!['on', 'off'].includes(config[key])) yield `${say(key)}; it takes on or off`
   for (const [low, high, because] of ORDERED) if (config[low] > config[high]) yield `${say(low)} and ${say(high)}: ${because}`
 }
 

@@ -48,7 +48,8 @@ function brokerConfig({ url, leaseMs, heartbeatMs, reapMs, maxPayloadBytes, maxO
   const given = { leaseMs, heartbeatMs, reapMs, ...(maxPayloadBytes !== undefined && { payloadBytes: maxPayloadBytes, bodyBytes: Math.max(bodyBytes, maxPayloadBytes), frameBytes: Math.max(frameBytes, 3 * maxPayloadBytes) }), outputBytes: maxOutputBytes }
   // A short lease needs a heartbeat that fits into it.
   if (leaseMs !== undefined && heartbeatMs === undefined) given.heartbeatMs = Math.min(loadConfig().heartbeatMs, leaseMs / 4)
-  return loadConfig({ ...given, databaseUrl: url, host: '127.0.0.1', port: 0 })
+  // Schedules are the affair of `beat`, or of pg_cron: a worker of Reproq fires none.
+  return loadConfig({ ...given, scheduler: 'off', databaseUrl: url, host: '127.0.0.1', port: 0 })
 }
 
 function workerOf(settings: GoWorkerSettings, url: string, token: string, log: Logger): Worker {
