@@ -9,7 +9,7 @@
 CREATE FUNCTION reproq_requeue(runs bigint[]) RETURNS void LANGUAGE sql SET reproq.internal TO 'off' AS $$
   UPDATE task_runs
      SET status = 'READY', run_after = now(), attempts = 0, started_at = NULL, last_attempted_at = NULL, finished_at = NULL, return_json = NULL,
-         last_error = NULL, failed_at = NULL, leased_until = NULL, leased_by = NULL, reproq_lease_id = NULL, cancel_requested = false,
+         last_error = NULL, failed_at = NULL, leased_until = NULL, leased_by = NULL, cancel_requested = false,
          -- Whoever retries what has expired wants it to run.
          expires_at = CASE WHEN expires_at > now() THEN expires_at END, updated_at = now()
    WHERE result_id = ANY (runs)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { givenDatabase, givenForeignRun, statusOf } from '../../../test/helpers/given.js'
 import { loadConfig } from '../config.js'
-import { operations } from './operations.js'
+import { continueOperations } from './operations.js'
 import { keepOf, retention } from './retention.js'
 import { findOperation, startOperation } from '../runs/operation.js'
 
@@ -32,8 +32,8 @@ t.test('operations of brokers that are gone are gone on with, oldest first, unti
   for (let n = 0; n < 3; n++) await givenForeignRun(others, { status: 'FAILED', finished_at: new Date(), spec_hash: `${n}` })
   const first = await startOperation(db, 'retry', { status: 'FAILED' }, 'gone')
   const second = await startOperation(db, 'cancel', { queue: 'default' }, 'gone')
-  await operations({ pool: db, everyMs: 1, stopping: AbortSignal.abort() }).runOnce()
+  await continueOperations({ pool: db, stopping: AbortSignal.abort() })
   t.match(await findOperation(db, first.id), { status: 'RUNNING' })
-  await operations({ pool: db, everyMs: 1, stopping: never }).runOnce()
+  await continueOperations({ pool: db, stopping: never })
   t.match([await findOperation(db, first.id), await findOperation(db, second.id)], [{ status: 'DONE', changed: 3 }, { status: 'DONE', changed: 3 }])
 })

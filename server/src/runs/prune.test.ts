@@ -74,6 +74,14 @@ for (const [shape, file] of [['ours', undefined], ["Django's", 'django-schema.sq
   })
 }
 
+t.test('a run that came back to life since somebody looked is not deleted', async (t) => {
+  const { others } = await givenDatabase(t)
+  const over = await ended(others, 'FAILED', HOUR_MS)
+  const live = await Promise.all(['READY', 'WAITING', 'RUNNING'].map((status) => givenForeignRun(others, { status })))
+  t.strictSame((await others.query('SELECT reproq_delete_runs($1) AS gone', [[over, ...live]])).rows, [{ gone: [over] }])
+  t.strictSame(await misplaced(others), [])
+})
+
 t.test('by the clock: the front goes through what became old enough, the back returns to what was left behind', async (t) => {
   const { db, others } = await givenDatabase(t)
   const keep = { SUCCESSFUL: DAY }
