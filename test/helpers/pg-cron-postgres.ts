@@ -14,11 +14,19 @@ import type { TestDatabase } from './database.js'
 const VERSION = '15'
 const DEBIAN = `/usr/lib/postgresql/${VERSION}`
 
+const PACKAGE = `postgresql-${VERSION}-cron`
+/** Kept from one run to the next, by whoever runs them. */
+const FETCHED = join(tmpdir(), `reproq-${PACKAGE}-${process.getuid?.()}`)
+
 /** Why there can be no pg_cron here; undefined when there can. It is fetched as a package and unpacked, never installed. */
 export function noPgCron(): string | undefined {
   if (!existsSync(join(DEBIAN, 'bin/initdb'))) return `Debian's PostgreSQL ${VERSION} is not installed (${DEBIAN})`
   if (spawnSync('apt-get', ['--version']).status !== 0) return 'there is no apt-get'
-  return undefined
+  mkdirSync(FETCHED, { recursive: true })
+  if (fetched() !== undefined || download() === '') return undefined
+  spawnSync('apt-get', ['update', '-qq'])
+  const fault = download()
+  return fault === '' ? undefined : `apt-get cannot download ${PACKAGE}: ${fault}`
 }
 
 /** A migrated database in a PostgreSQL of this test alone, with pg_cron loaded for it. */
@@ -54,22 +62,17 @@ export async function pgCronDatabase(t: Test): Promise<TestDatabase> {
 /** A copy of the installed server with pg_cron beside it: PostgreSQL finds its other files from where its program is. Returns its bin. */
 function relocate(folder: string): string {
   for (const path of [DEBIAN, `/usr/share/postgresql/${VERSION}`]) cpSync(path, join(folder, path), { recursive: true, filter: (from) => !from.includes('/bitcode') })
-  const packages = join(folder, 'package')
-  mkdirSync(packages)
-  if (!download(packages)) {
-    must('apt-get', ['update', '-qq'], packages)
-    if (!download(packages)) throw new Error(`apt-get could not download postgresql-${VERSION}-cron`)
-  }
-  const [file] = readdirSync(packages).filter((name) => name.endsWith('.deb'))
-  must('dpkg', ['-x', join(packages, file as string), folder], packages)
+  const { status, stderr } = spawnSync('dpkg', ['-x', join(FETCHED, fetched() as string), folder], { encoding: 'utf8' })
+  if (status !== 0) throw new Error(`dpkg could not unpack ${PACKAGE}: ${stderr}`)
   return join(folder, DEBIAN, 'bin')
 }
 
-function download(folder: string): boolean {
-  return spawnSync('apt-get', ['download', '-qq', `postgresql-${VERSION}-cron`], { cwd: folder }).status === 0
+/** What went wrong; nothing did when it is empty. */
+function download(): string {
+  const { status, stderr } = spawnSync('apt-get', ['download', '-qq', PACKAGE], { cwd: FETCHED, encoding: 'utf8' })
+  return status === 0 ? '' : stderr.trim() || `exit code ${status}`
 }
 
-function must(program: string, args: string[], cwd: string): void {
-  const { status, stderr } = spawnSync(program, args, { cwd, encoding: 'utf8' })
-  if (status !== 0) throw new Error(`${program} ${args.join(' ')} failed: ${stderr}`)
+function fetched(): string | undefined {
+  return readdirSync(FETCHED).find((name) => name.endsWith('.deb'))
 }
