@@ -169,7 +169,7 @@ CREATE FUNCTION reproq_overlaps(task periodic_tasks) RETURNS boolean LANGUAGE sq
 $$;
 
 -- Fires one slot, or none (`slot` null), and moves the row on to `next_at`. Only while the row still is the version that was
--- read: whoever fires, plans or edits it makes a new one, and a row that another scheduler holds is skipped.
+-- read: whoever fires, plans or edits it makes a new one, and a row that another scheduler holds is skipped. Without a spec it makes one.
 -- Outcomes: fired, skipped (overlap), duplicate (the slot has its run), planned (none was to fire), moved (not ours any more), failed.
 CREATE FUNCTION reproq_fire(name text, version text, slot timestamptz, next_at timestamptz, due_at timestamptz, spec jsonb, spec_digest text, fired_by text,
                             OUT outcome text, OUT result_id bigint, OUT error text) LANGUAGE plpgsql AS $$
@@ -193,7 +193,8 @@ BEGIN
     outcome := 'skipped';
   ELSE
     BEGIN
-      result_id := reproq_insert_scheduled(task, slot, due_at, spec, spec_digest, fired_by);
+      spec := coalesce(spec, reproq_schedule_spec(task, slot));
+      result_id := reproq_insert_scheduled(task, slot, due_at, spec, coalesce(spec_digest, encode(sha256(convert_to(spec::text, 'UTF8')), 'hex')), fired_by);
       outcome := CASE WHEN result_id IS NULL THEN 'duplicate' ELSE 'fired' END;
     EXCEPTION WHEN OTHERS THEN
       -- What a lock, the connection or the machine did is no fault of the row.
@@ -239,7 +240,6 @@ DECLARE
   slot timestamptz;
   oldest timestamptz;
   next_at timestamptz;
-  spec jsonb;
   fired record;
 BEGIN
   LOOP
@@ -257,9 +257,7 @@ BEGIN
     oldest := now() - coalesce(task.reproq_missed_window_ms, CASE task.reproq_missed WHEN 'skip' THEN 60000 WHEN 'all' THEN 86400000 END) * interval '1 ms';
     next_at := reproq_cron_next(task.cron_expr, task.reproq_time_zone, CASE WHEN slot IS NOT NULL AND task.reproq_missed = 'all' THEN greatest(slot, oldest) ELSE now() END);
     slot := CASE WHEN slot >= coalesce(oldest, slot) THEN slot END;
-    spec := reproq_schedule_spec(task, slot);
-    fired := reproq_fire(task.name, version, slot, next_at, slot + coalesce(task.reproq_jitter_ms, 0) * random() * interval '1 ms',
-                         spec, encode(sha256(convert_to(spec::text, 'UTF8')), 'hex'), 'pg_cron');
+    fired := reproq_fire(task.name, version, slot, next_at, slot + coalesce(task.reproq_jitter_ms, 0) * random() * interval '1 ms', NULL, NULL, 'pg_cron');
     -- Another one fires it just now, or it rests until somebody looks.
     EXIT WHEN fired.outcome IN ('moved', 'failed') OR next_at > now();
   END LOOP;

@@ -145,6 +145,9 @@ t.test('a schedule that cannot be fired is noted, stops no other, and is tried a
   const errors: [string, RegExp][] = [['a-cron', /"61" as minute/], ['b-zone', /Mars/], ['c-payload', /payload_json is 5/], ['d-args', /args is \{\}/], ['e-task', /task_path_not_empty/]]
   for (const [name, message] of errors) t.match((await scheduleRow(given, name)).reproq_error, message)
   t.strictSame(await fireAll(given), [], 'they are left alone')
+  await givenSchedule(given, 'g-sql', { payload_json: '7' })
+  await given.others.query(`SELECT reproq_enqueue_periodic_task('g-sql')`)
+  t.match((await scheduleRow(given, 'g-sql')).reproq_error, /kwargs that are number/, 'noted from SQL as well')
   await given.others.query(`UPDATE periodic_tasks SET cron_expr = '1 * * * *', next_run_at = now() WHERE name = 'a-cron'`)
   await given.others.query(`UPDATE periodic_tasks SET payload_json = '[5]' WHERE name = 'c-payload'`)
   t.match(await fireAll(given), [{ name: 'c-payload', outcome: 'fired' }, { name: 'a-cron', outcome: 'fired' }])
