@@ -133,6 +133,15 @@ t.test('an executor that knows only stdout is understood, whatever its exit stat
   t.match(await answering('hello {"ok":true}', '0'), { outcome: 'error', error: { class: 'InvalidOutput', message: /found: hello/ } })
 })
 
+t.test('an answer on stdout is no part of the log; what only looks like one is', withoutPython, async (t) => {
+  const answering = given(t, { command: ['sh', '-c', 'echo before; echo \'{"ok":true,"return":"secret"}\''] })
+  t.match(await answering.run('x'), { outcome: 'error' }, 'stdout holds more than an envelope')
+  t.equal(answering.log.stdout, 'before\n')
+  const printing = given(t, { command: ['sh', '-c', 'echo \'{"ok":true} is printed\'; echo \'{"ok":true}\' >&3'] })
+  t.same(await printing.run('x'), { outcome: 'ok' })
+  t.equal(printing.log.stdout, '{"ok":true} is printed\n')
+})
+
 t.test('bytes on the channel that are not UTF-8 are an error', withoutPython, async (t) => {
   const { run } = given(t, { command: ['python3', 'raw_executor.py', Buffer.from('{"ok":true,"return":"\xff"}\n', 'latin1').toString('hex'), '0'] })
   t.match(await run('x'), { outcome: 'error', error: { class: 'InvalidOutput', message: /UTF-8/ } })
