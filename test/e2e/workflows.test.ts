@@ -28,7 +28,16 @@ const large = defineTask({ name: 'wf.large', run: (_: TaskContext<void>) => 'x'.
 const forgotten = defineTask({ name: 'wf.forgotten', run: (context: TaskContext<void>) => context.parent('nobody').output })
 const blind = defineTask({ name: 'wf.blind', run: (_: TaskContext<void>) => 'did not look' })
 const forever = defineTask({ name: 'wf.forever', run: ({ signal }: TaskContext<void>) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error))) })
-const TASKS = [fetchPage, countAll, double, typed, broken, alarm, large, forgotten, blind, forever]
+const faults = { left: 0 }
+const flaky = defineTask({
+  name: 'wf.flaky',
+  retry: { attempts: 1 },
+  run({ input }: TaskContext<number>) {
+    if (faults.left-- > 0) throw new Error('not yet')
+    return { words: input * 10 }
+  },
+})
+const TASKS = [flaky, fetchPage, countAll, double, typed, broken, alarm, large, forgotten, blind, forever]
 
 async function given(t: Test, overrides: Parameters<typeof testBroker>[1] = {}): Promise<TestBroker> {
   const one = await testBroker(t, { lookMs: 60_000, ...overrides })
@@ -94,10 +103,29 @@ t.test('what ended while no broker was there moves on when one starts; a lost no
   const end = (id: string) => database.pool.query(`UPDATE task_runs SET status = 'SUCCESSFUL' WHERE result_id = $1`, [id])
   await end(a)
   const { reproq } = await testBroker(t, { lookMs: 300 }, database)
-  t.match(await reproq.get(b), { status: 'READY', node: 'b', workflow_id: /^[0-9a-f-]{36}$/ }, 'before it answers at all')
+  await until('it is moved', async () => (await reproq.get(b)).status === 'READY')
+  t.match(await reproq.get(b), { node: 'b', workflow_id: /^[0-9a-f-]{36}$/ })
   // The note of this one is written, and nobody is told.
   await database.pool.query(`BEGIN; SET LOCAL reproq.advancing TO 'on'; UPDATE task_runs SET status = 'SUCCESSFUL' WHERE result_id = ${b}; COMMIT`)
   await until('the look finds it', async () => (await reproq.get(c)).status === 'READY')
+})
+
+t.test('together with their own payload, parents stay within a frame', async (t) => {
+  const { reproq } = await given(t, { frameBytes: 8_000, payloadBytes: 1_000 })
+  const chord = await reproq.chord(Array.from({ length: 10 }, () => step(large)), step(alarm))
+  await t.rejects(chord.result({ timeout: '10s' }), { message: /ParentsUnavailable: .*the run takes \d+ bytes on its way to a worker; the limit is 8000 \(REPROQ_FRAME_BYTES\)/ })
+  t.equal((await (await reproq.chord([step(large), step(large)], step(alarm))).result({ timeout: '10s' })).length, 2)
+})
+
+t.test('what failed is tried again as a whole, and goes on in order', async (t) => {
+  const { reproq } = await given(t)
+  faults.left = 1
+  const chain = await reproq.chain([step(flaky, 3), step(countAll), step(double)])
+  await t.rejects(chain.result({ timeout: '10s' }), { name: 'TaskFailed' })
+  await until('all have failed', async () => (await chain.get()).failed === 3)
+  await reproq.retry(Object.values(chain.runs).map(({ id }) => id).toReversed())
+  await until('it succeeds', async () => (await chain.get()).status === 'SUCCESSFUL')
+  t.equal(await chain.result(), 60)
 })
 
 t.test('a cancelled workflow ends: what waits will not start, what runs is told', async (t) => {
