@@ -272,7 +272,7 @@ BEGIN
 
       gated := true;
       SELECT t.task_path, t.queue_name, t.lock_key, t.concurrency_key, t.concurrency_limit, t.reproq_rate_key, t.expires_at INTO it
-        FROM task_runs t WHERE t.result_id = entry.result_id AND t.status = 'READY' FOR UPDATE SKIP LOCKED;
+        FROM task_runs t WHERE t.result_id = entry.result_id AND t.status = 'READY' FOR NO KEY UPDATE SKIP LOCKED;
       IF NOT FOUND THEN
         -- Somebody is changing it, and the end of that is told; or it is not ready any more, and its entry was left behind.
         CONTINUE WHEN EXISTS (SELECT FROM task_runs t WHERE t.result_id = entry.result_id AND t.status = 'READY');

@@ -256,6 +256,17 @@ t.test('a row that somebody else has locked is passed over, and so is one that h
   t.strictSame(ids(await take(db, session)), [locked])
 })
 
+t.test('a run that an open transaction only refers to is not passed over', async (t) => {
+  const given = await givenDatabase(t)
+  const { db, others } = given
+  const parent = await make(given, { lock_key: 'a' })
+  const holder = await others.connect()
+  t.teardown(() => holder.release(true))
+  await holder.query('BEGIN')
+  await holder.query(`INSERT INTO task_runs (spec_json, spec_hash, task_path, status, parent_id) VALUES ('{}', 'x', 't', 'WAITING', $1)`, [parent])
+  t.strictSame(ids(await take(db, await givenSession(db))), [parent])
+})
+
 t.test('what does not start in time never starts, and says so', async (t) => {
   const given = await givenDatabase(t)
   const { db, others } = given
