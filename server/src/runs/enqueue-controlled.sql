@@ -14,9 +14,9 @@ WITH input AS MATERIALIZED (
   INSERT INTO reproq_idempotency AS k (key_hash, result_id) SELECT key_hash, result_id FROM input WHERE key_hash IS NOT NULL ORDER BY key_hash
   ON CONFLICT (key_hash) DO UPDATE SET key_hash = k.key_hash
   RETURNING key_hash, result_id
-), twin AS MATERIALIZED (
+), twins AS MATERIALIZED (
   -- Of those who enqueue without asking us; and in a database of the Go schema, which allows one active run per hash, anybody's.
-  SELECT DISTINCT ON (ordinal) ordinal, result_id FROM (
+  SELECT coalesce(jsonb_object_agg(ordinal, result_id), '{}') AS by_ordinal FROM (
     SELECT i.ordinal, t.result_id FROM input i JOIN reproq_twins w USING (spec_hash) JOIN task_runs t ON t.result_id = w.result_id
      WHERE i.deduplicate AND reproq_may_start(t.status, t.expires_at)
     UNION ALL
@@ -26,14 +26,17 @@ WITH input AS MATERIALIZED (
 ), claim AS (
   -- As with keys. Who has the hash keeps it while it may still be run; a run that this statement cannot see yet has just been made.
   INSERT INTO reproq_unique AS u (spec_hash, result_id)
-  SELECT spec_hash, result_id FROM input i WHERE deduplicate AND NOT EXISTS (SELECT FROM twin w WHERE w.ordinal = i.ordinal) ORDER BY spec_hash
+  SELECT spec_hash, result_id FROM input i CROSS JOIN twins w WHERE deduplicate AND NOT w.by_ordinal ? i.ordinal::text ORDER BY spec_hash
   ON CONFLICT (spec_hash) DO UPDATE
      SET result_id = CASE WHEN EXISTS (SELECT FROM task_runs t WHERE t.result_id = u.result_id AND NOT reproq_may_start(t.status, t.expires_at))
                           THEN excluded.result_id ELSE u.result_id END
   RETURNING spec_hash, result_id
+), answers AS MATERIALIZED (
+  -- As objects, because a broker's session has no hash joins: joining the lists would compare each with each.
+  SELECT (SELECT jsonb_object_agg(encode(key_hash, 'hex'), result_id) FROM key) AS by_key, (SELECT jsonb_object_agg(spec_hash, result_id) FROM claim) AS by_hash
 ), placed AS MATERIALIZED (
-  SELECT i.*, coalesce(k.result_id, w.result_id, c.result_id, i.result_id) AS answer
-    FROM input i LEFT JOIN key k USING (key_hash) LEFT JOIN twin w USING (ordinal) LEFT JOIN claim c ON i.deduplicate AND c.spec_hash = i.spec_hash
+  SELECT i.*, coalesce(a.by_key->>encode(i.key_hash, 'hex'), w.by_ordinal->>i.ordinal::text, CASE WHEN i.deduplicate THEN a.by_hash->>i.spec_hash END, i.result_id::text)::bigint AS answer
+    FROM input i CROSS JOIN answers a CROSS JOIN twins w
 ), bucket AS (
   -- Only where it is new or has other numbers: every lease of a run with this key writes the row too.
   INSERT INTO rate_limits AS b (key, tokens_per_second, burst_size, current_tokens)
