@@ -103,7 +103,7 @@ BEGIN
       -- As enqueue-controlled.sql does: who has the hash keeps it while it may still be run.
       INSERT INTO reproq_unique AS u (spec_hash, result_id) VALUES (spec_digest, result_id)
       ON CONFLICT (spec_hash) DO UPDATE
-         SET result_id = CASE WHEN EXISTS (SELECT FROM task_runs t WHERE t.result_id = u.result_id AND NOT reproq_may_start(t.status, t.expires_at))
+         SET result_id = CASE WHEN reproq_is_over(u.result_id)
                               THEN excluded.result_id ELSE u.result_id END
       RETURNING u.result_id INTO holder;
     END IF;

@@ -53,6 +53,13 @@ CREATE FUNCTION reproq_may_start(status text, expires_at timestamptz) RETURNS bo
   LANGUAGE sql STABLE PARALLEL SAFE
   RETURN status = 'RUNNING' OR (status IN ('WAITING', 'READY') AND (expires_at > now()) IS NOT FALSE);
 
+-- Whether a run can be seen to be over, as of now: volatile, so it looks for itself. A statement that has waited for a row of
+-- reproq_unique sees task_runs as it was before it waited, and the run that it finds over may have been retried meanwhile.
+CREATE FUNCTION reproq_is_over(run bigint) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM task_runs t WHERE t.result_id = run AND NOT reproq_may_start(t.status, t.expires_at));
+END $$;
+
 -- Which run has a spec_hash for itself: of the runs that asked to be deduplicated, the one that may still start, or was the last
 -- to. Freed by the next enqueue of an equal run, which finds it over: no run pays for that when it ends.
 CREATE TABLE reproq_unique (

@@ -19,7 +19,7 @@ $$;
 -- Returns who has it: null when nobody ever asked. Only a holder that is seen to be over loses it, as in reproq_enqueue.
 CREATE FUNCTION reproq_claim_hash(digest text, run bigint) RETURNS bigint LANGUAGE sql AS $$
   UPDATE reproq_unique u
-     SET result_id = CASE WHEN EXISTS (SELECT FROM task_runs t WHERE t.result_id = u.result_id AND NOT reproq_may_start(t.status, t.expires_at)) THEN run ELSE u.result_id END
+     SET result_id = CASE WHEN reproq_is_over(u.result_id) THEN run ELSE u.result_id END
    WHERE u.spec_hash = rtrim(digest) RETURNING u.result_id
 $$;
 

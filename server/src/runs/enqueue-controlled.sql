@@ -28,7 +28,7 @@ WITH input AS MATERIALIZED (
   INSERT INTO reproq_unique AS u (spec_hash, result_id)
   SELECT spec_hash, result_id FROM input i CROSS JOIN twins w WHERE deduplicate AND NOT w.by_ordinal ? i.ordinal::text ORDER BY spec_hash
   ON CONFLICT (spec_hash) DO UPDATE
-     SET result_id = CASE WHEN EXISTS (SELECT FROM task_runs t WHERE t.result_id = u.result_id AND NOT reproq_may_start(t.status, t.expires_at))
+     SET result_id = CASE WHEN reproq_is_over(u.result_id)
                           THEN excluded.result_id ELSE u.result_id END
   RETURNING spec_hash, result_id
 ), answers AS MATERIALIZED (

@@ -105,6 +105,22 @@ t.test('a hash means its newest run', async (t) => {
   t.equal(await newestOfHash(db, 'none'), undefined)
 })
 
+t.test('however retries, replays and enqueues of an only one meet, one of its kind is active', async (t) => {
+  const { db, others } = await givenDatabase(t)
+  const unique = newRunOf({ specHash: 'u', control: controlFor({ deduplicate: true }) })
+  await enqueue(db, [unique])
+  let rounds = 0
+  for (const until = Date.now() + 2_000; Date.now() < until; rounds++) {
+    const { rows } = await others.query<{ id: string }>(`UPDATE task_runs SET status = 'FAILED', finished_at = now() WHERE status <> 'FAILED' OR result_id = 1 RETURNING result_id::text AS id`)
+    const dead = rows.map(({ id }) => id)
+    await Promise.all([requeue(db, dead), enqueue(db, [unique]), replay(db, dead), requeue(db, dead.toReversed()), enqueue(db, [unique])])
+    const active = await others.query(`SELECT result_id FROM task_runs WHERE status = 'READY'`)
+    if (active.rows.length !== 1) return t.fail(`${active.rows.length} are active in round ${rounds}`)
+  }
+  t.ok(rounds > 20, `${rounds} rounds`)
+  t.strictSame(await misplaced(others), [])
+})
+
 t.test('retried from many sides at once, a run is retried once', async (t) => {
   const { db, others } = await givenDatabase(t)
   const ids: string[] = []
