@@ -95,6 +95,7 @@ export const QueueState = Type.Object(
     workers: Type.Integer({ description: 'connected workers that serve it' }),
     paused: Type.Boolean(),
     paused_at: Nullable(Instant),
+    held_until: Nullable(Type.String({ format: 'date-time', description: 'a task asked that nothing of it is started before' })),
     reason: Nullable(Type.String()),
   },
   { title: 'QueueState' },

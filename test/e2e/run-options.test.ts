@@ -101,10 +101,14 @@ t.test('a task may ask to be started later, and its whole queue with it, at whic
 
   const run = await one.reproq.enqueue(scale, { args: [1] })
   const [first] = (await worker.next('runs')).items as [LeasedRun]
-  worker.send({ t: 'result', items: [{ l: first.l, outcome: 'postponed', retry_after_ms: 400, hold_queue: true }] })
-  t.match((await worker.next('result_ok')).items, [{ disp: 'retry_scheduled', delay_ms: 400 }])
+  worker.send({ t: 'result', items: [{ l: first.l, outcome: 'postponed', retry_after_ms: 800, hold_queue: true }] })
+  t.match((await worker.next('result_ok')).items, [{ disp: 'retry_scheduled', delay_ms: 800 }])
   const until = (await one.database.pool.query('SELECT reproq_held_until AS at FROM reproq_queue_controls')).rows[0].at as Date
 
+  t.match(
+    (await other.reproq.queues.list()).filter(({ name }) => name === 'default'),
+    [{ paused: false, held_until: until.toISOString() }],
+  )
   elsewhere.send({ t: 'subs', v: 2, items: [{ queues: ['default'], window: 5 }] })
   const waiting = await Promise.all(Array.from({ length: 3 }, (_, at) => other.reproq.enqueue(scale, { args: [at] })))
   // So that only the end of the hold can wake the other broker, which was told of it.

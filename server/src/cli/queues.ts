@@ -25,7 +25,7 @@ export function registerQueues(program: Command): void {
           running: (row) => row.running,
           oldest: (row) => at(row.oldest_ready_at),
           workers: (row) => row.workers,
-          paused: (row) => (row.paused ? (row.reason ?? 'yes') : ''),
+          paused: (row) => (row.paused ? (row.reason ?? 'yes') : row.held_until ? `until ${row.held_until}` : ''),
         },
       }),
     )

@@ -24,7 +24,7 @@ WITH RECURSIVE waiting AS (
   UNION SELECT queue_name FROM scheduled
   UNION SELECT queue_name FROM running
   UNION SELECT name FROM served WHERE name NOT LIKE '%*'
-  UNION SELECT queue_name FROM reproq_queue_controls WHERE paused
+  UNION SELECT queue_name FROM reproq_queue_controls WHERE paused OR reproq_held_until > now()
 )
 SELECT q.queue_name AS name,
        (SELECT count(*)::int FROM (SELECT FROM reproq_ready r WHERE r.queue_name = q.queue_name LIMIT $1) r) AS ready,
@@ -34,6 +34,7 @@ SELECT q.queue_name AS name,
        (SELECT min(t.enqueued_at) FROM (SELECT r.result_id FROM reproq_ready r WHERE r.queue_name = q.queue_name ORDER BY r.claim_key, r.result_id LIMIT 100) r
           JOIN task_runs t USING (result_id)) AS "oldestReadyAt",
        coalesce((SELECT sum(workers)::int FROM served s WHERE s.name = q.queue_name OR (s.name LIKE '%*' AND starts_with(q.queue_name, left(s.name, -1)))), 0) AS workers,
-       coalesce(c.paused, false) AS paused, CASE WHEN c.paused THEN c.paused_at END AS "pausedAt", CASE WHEN c.paused THEN c.reason END AS reason
+       coalesce(c.paused, false) AS paused, CASE WHEN c.paused THEN c.paused_at END AS "pausedAt",
+       CASE WHEN c.reproq_held_until > now() THEN c.reproq_held_until END AS "heldUntil", CASE WHEN c.paused THEN c.reason END AS reason
   FROM queue q LEFT JOIN reproq_queue_controls c USING (queue_name)
  ORDER BY q.queue_name

@@ -8,7 +8,7 @@ interface ControlRow {
   pausedAt: Date | null
   reason: string | null
 }
-type StateRow = ControlRow & Pick<QueueState, 'ready' | 'blocked' | 'scheduled' | 'running' | 'workers'> & { oldestReadyAt: Date | null }
+type StateRow = ControlRow & Pick<QueueState, 'ready' | 'blocked' | 'scheduled' | 'running' | 'workers'> & { oldestReadyAt: Date | null; heldUntil: Date | null }
 
 const queuesSql = statement<[number], StateRow>(import.meta.url, 'queues.sql')
 const pauseSql = statement<[string, string | null, boolean], ControlRow>(import.meta.url, 'queue-pause.sql')
@@ -18,7 +18,7 @@ const COUNT_TO = 10_000
 /** By name. */
 export async function listQueues(db: Db): Promise<QueueState[]> {
   const rows = await db.query(queuesSql, [COUNT_TO])
-  return rows.map(({ oldestReadyAt, pausedAt, ...row }) => ({ ...row, oldest_ready_at: oldestReadyAt?.toISOString() ?? null, paused_at: pausedAt?.toISOString() ?? null }))
+  return rows.map(({ oldestReadyAt, pausedAt, heldUntil, ...row }) => ({ ...row, held_until: heldUntil?.toISOString() ?? null, oldest_ready_at: oldestReadyAt?.toISOString() ?? null, paused_at: pausedAt?.toISOString() ?? null }))
 }
 
 /** Nothing of the queue is leased from now on, by anybody; the row is Reproq's own. */
