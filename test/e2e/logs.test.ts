@@ -93,14 +93,16 @@ t.test('no more is kept of a stream than the limit, whatever the worker says of 
   t.same(await all(other.run.logs()), [])
 })
 
-t.test('a lease that is over logs nothing, and stores no checkpoint', async (t) => {
+t.test('a lease that is over stores no checkpoint; with its result a handle ends, and so does its output', async (t) => {
   const broker = await testBroker(t)
   const { worker, run, l, print } = await held(t, broker)
   await broker.database.pool.query(`SET reproq.internal = on; UPDATE task_runs SET reproq_lease_id = gen_random_uuid(); RESET reproq.internal`)
-  print(1, 'from the past')
   worker.send({ t: 'progress', items: [{ l, checkpoint: '{"from":"the past"}' }] })
   worker.send({ t: 'result', items: [{ l, outcome: 'error' }] })
   t.match((await worker.next('result_no')).items, [{ code: 'stale_lease' }], 'sent after both')
+  print(1, 'from the past')
+  worker.send({ t: 'hb', n: 1, held: [] })
+  await worker.next('hb_ack')
   t.same(await all(run.logs()), [])
   t.same((await broker.database.pool.query('SELECT reproq_checkpoint AS kept FROM task_runs')).rows, [{ kept: null }])
 })
@@ -147,4 +149,17 @@ t.test('while output cannot be stored, heartbeats and results go on, and what is
     return found.at(-1)?.text === 'the end' && found
   })
   t.equal(kept.at(-1)?.dropped, (300 - 256) * text.length, 'the rest was more than a broker keeps in memory')
+})
+
+t.test('the last words of an attempt are kept also when the next one is leased before they are stored', async (t) => {
+  const broker = await testBroker(t)
+  const { worker, run, l, print } = await held(t, broker)
+  const locker = await broker.database.pool.connect()
+  await locker.query('BEGIN; LOCK TABLE reproq_logs IN ACCESS EXCLUSIVE MODE')
+  print(1, 'last words')
+  worker.send({ t: 'result', items: [{ l, outcome: 'error', retry_after_ms: 0 }] })
+  t.match((await worker.next('runs')).items, [{ run: run.id, attempt: 2 }])
+  await locker.query('COMMIT')
+  locker.release()
+  t.match(await until('they are there', async () => (await all(run.logs()))[0]), { attempt: 1, text: 'last words' })
 })

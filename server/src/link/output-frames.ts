@@ -17,8 +17,8 @@ export function log(link: Link, { items }: WorkerFrameOf['log']): void {
     const entry = link.ledger.get(l)
     if (!entry || !mayKeep(link, entry, off, text.length)) continue
     const output = outputOf(link, entry)
-    const { run, lease, attempt } = entry
-    const isKept = link.context.output.add({ run, lease, attempt, stream, seq, dropped: dropped + output.dropped, text: storable(text) })
+    const { run, attempt } = entry
+    const isKept = link.context.output.add({ run, attempt, stream, seq, dropped: dropped + output.dropped, text: storable(text) })
     output.dropped = isKept ? 0 : output.dropped + dropped + Buffer.byteLength(text)
     if (isKept) output.characters += text.length
   }

@@ -5,7 +5,6 @@ import { statement } from '../db/statement.js'
 /** A piece of what an attempt printed. `dropped`: bytes before it that nobody has. */
 export interface Piece {
   run: string
-  lease: string
   attempt: number
   stream: LogStream
   seq: number
@@ -14,7 +13,7 @@ export interface Piece {
 }
 
 /** A piece as it is kept. `id` orders the pieces of a run. */
-export interface StoredPiece extends Omit<Piece, 'run' | 'lease'> {
+export interface StoredPiece extends Omit<Piece, 'run'> {
   id: string
   loggedAt: Date
 }
@@ -27,15 +26,14 @@ export interface LogFilter {
   limit: number
 }
 
-const appendSql = statement<[string[], string[], number[], string[], number[], number[], string[]], { run: string }>(import.meta.url, 'log-append.sql')
+const appendSql = statement<[string[], number[], string[], number[], number[], string[]], { run: string }>(import.meta.url, 'log-append.sql')
 const readSql = statement<[string, string, number | null, string | null, number], StoredPiece>(import.meta.url, 'log-read.sql')
 const labelSql = statement<[string[], string, string], { run: string }>(import.meta.url, 'log-label.sql')
 
-/** Keeps pieces, in their order, whose lease is their run's latest. Returns the runs that have more now. */
+/** Keeps pieces, in their order, of runs that are still there. Returns the runs that have more now. */
 export async function append(db: Db, pieces: Piece[]): Promise<string[]> {
   const rows = await db.query(appendSql, [
     pieces.map((piece) => piece.run),
-    pieces.map((piece) => piece.lease),
     pieces.map((piece) => piece.attempt),
     pieces.map((piece) => piece.stream),
     pieces.map((piece) => piece.seq),
