@@ -9,7 +9,7 @@ import { ScriptedWorker } from '../helpers/scripted-worker.js'
 const scale = remoteTask<{ args: number[] }, unknown>('t.scale')
 
 t.test('an equal run is answered with the first, through whichever broker, until that one is over', async (t) => {
-  const one = await testBroker(t)
+  const one = await testBroker(t, { heartbeatMs: 60_000, leaseMs: 600_000 })
   const other = await testBroker(t, {}, one.database)
   const brokers = [one, other]
 
@@ -60,7 +60,7 @@ t.test('what cannot go together is refused by name', async (t) => {
 })
 
 t.test('a run is tried again by its own policy, however its result comes', async (t) => {
-  const { reproq, url, token } = await testBroker(t, { retryBaseMs: 60_000, retryCapMs: 60_000, reconnectMs: 5_000 })
+  const { reproq, url, token } = await testBroker(t, { retryBaseMs: 60_000, retryCapMs: 60_000, reconnectMs: 5_000, heartbeatMs: 60_000, leaseMs: 600_000 })
   const retry = { backoff: [0, 0, 0, '1h'], jitter: 0, nonRetryable: ['CardDeclined'] }
   const run = await reproq.enqueue(scale, { args: [1] }, { retry, maxAttempts: 9 })
   let worker = await ScriptedWorker.hello(t, url, token)
@@ -94,8 +94,10 @@ t.test('a run is tried again by its own policy, however its result comes', async
 })
 
 t.test('a task may ask to be started later, and its whole queue with it, at whichever broker', async (t) => {
-  const one = await testBroker(t, { lookMs: 60_000 })
-  const other = await testBroker(t, { lookMs: 60_000 }, one.database)
+  // The scripted workers send no heartbeats; a look comes too late to help.
+  const knobs = { lookMs: 60_000, heartbeatMs: 60_000, leaseMs: 600_000 }
+  const one = await testBroker(t, knobs)
+  const other = await testBroker(t, knobs, one.database)
   const worker = await ScriptedWorker.hello(t, one.url, one.token, { subs: [{ queues: ['default'], window: 1 }] })
   const elsewhere = await ScriptedWorker.hello(t, other.url, other.token, { instance: 'two', subs: [{ queues: ['aside'], window: 1 }] })
 
