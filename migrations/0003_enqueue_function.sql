@@ -95,10 +95,7 @@ BEGIN
     spec_digest := encode(sha256(convert_to(coalesce(canonical_spec, spec::text), 'UTF8')), 'hex');
     SELECT w.result_id INTO holder FROM reproq_twins w JOIN task_runs t USING (result_id)
      WHERE w.spec_hash = spec_digest AND reproq_may_start(t.status, t.expires_at) LIMIT 1;
-    IF NOT FOUND AND to_regclass('idx_task_runs_spec_unique') IS NOT NULL THEN
-      -- The Go schema allows one active run per hash, whoever made it and whatever it asked for.
-      SELECT t.result_id INTO holder FROM task_runs t WHERE t.spec_hash = spec_digest AND t.status IN ('READY', 'RUNNING');
-    END IF;
+    holder := coalesce(holder, reproq_active_twin(spec_digest));
     IF holder IS NULL THEN
       -- As enqueue-controlled.sql does: who has the hash keeps it while it may still be run.
       INSERT INTO reproq_unique AS u (spec_hash, result_id) VALUES (spec_digest, result_id)

@@ -75,6 +75,20 @@ CREATE TABLE reproq_twins (
   PRIMARY KEY (spec_hash, result_id)
 );
 
+-- In a database of the Go schema, which allows one active run per hash, whoever made it and whatever it asked for: that one. Null
+-- elsewhere, where no index could find it.
+CREATE FUNCTION reproq_active_twin(digest text) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  IF to_regclass('idx_task_runs_spec_unique') IS NULL THEN
+    RETURN NULL;
+  END IF;
+  IF (SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = 'task_runs'::regclass AND a.attname = 'spec_hash') = 'bpchar'::regtype THEN
+    -- Compared as text, the column would be cast and the index of no use.
+    RETURN (SELECT t.result_id FROM task_runs t WHERE t.spec_hash = digest::bpchar AND t.status IN ('READY', 'RUNNING') LIMIT 1);
+  END IF;
+  RETURN (SELECT t.result_id FROM task_runs t WHERE t.spec_hash = digest AND t.status IN ('READY', 'RUNNING') LIMIT 1);
+END $$;
+
 CREATE FUNCTION reproq_register_twin() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   digest text := rtrim(NEW.spec_hash);

@@ -20,8 +20,7 @@ WITH input AS MATERIALIZED (
     SELECT i.ordinal, t.result_id FROM input i JOIN reproq_twins w USING (spec_hash) JOIN task_runs t ON t.result_id = w.result_id
      WHERE i.deduplicate AND reproq_may_start(t.status, t.expires_at)
     UNION ALL
-    SELECT i.ordinal, t.result_id FROM input i JOIN task_runs t USING (spec_hash)
-     WHERE i.deduplicate AND t.status IN ('READY', 'RUNNING') AND to_regclass('idx_task_runs_spec_unique') IS NOT NULL
+    SELECT i.ordinal, t.result_id FROM input i CROSS JOIN reproq_active_twin(i.spec_hash) AS t (result_id) WHERE i.deduplicate AND t.result_id IS NOT NULL
   ) active
 ), claim AS (
   -- As with keys. Who has the hash keeps it while it may still be run; a run that this statement cannot see yet has just been made.
