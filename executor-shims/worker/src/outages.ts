@@ -19,7 +19,7 @@ const LONGEST_MS = 60_000
 
 interface Record {
   failures: number
-  /** When it is tried again; undefined: it works, as far as is known. */
+  /** When it is tried again (0: now); undefined: it works, as far as is known. */
   triedAt: number | undefined
   timer?: NodeJS.Timeout
 }
@@ -88,7 +88,11 @@ export class Outages {
     record.triedAt = this.#options.now() + waitMs
     this.#options.log.error(`The executor ${executor.name} could not be started ${record.failures} times in a row; its runs are left to other workers, and it is tried again in ${waitMs / 1_000} s`, { reason: message })
     clearTimeout(record.timer)
-    record.timer = setTimeout(() => this.#options.changed(), waitMs)
+    record.timer = setTimeout(() => {
+      // By the clock it may be a moment early, and nobody would look again.
+      record.triedAt = 0
+      this.#options.changed()
+    }, waitMs)
     this.#options.changed()
   }
 
