@@ -209,7 +209,7 @@ CREATE FUNCTION reproq_bucket_of(task_path text, queue_name text) RETURNS text L
   RETURN (SELECT key FROM rate_limits WHERE key IN ('task:' || task_path, 'queue:' || queue_name, 'global')
            ORDER BY CASE WHEN starts_with(key, 'task:') THEN 1 WHEN starts_with(key, 'queue:') THEN 2 ELSE 3 END LIMIT 1);
 
--- READY → RUNNING under the gate, one by one in claim order over all queues, past those that must wait: what lease.sql does, where
+-- READY → RUNNING under the gate, one by one, the queues taking turns, past those that must wait: what lease.sql does, where
 -- it must not. Parameters as there, and `most`: entries looked at beyond the free slots. A function, because each of its
 -- statements has a snapshot of its own: one statement that takes the lock and counts would count what it saw before it waited.
 -- Every row returned says: gated (it met what only this function may lease), more (there may be more: call again), freed (keys
@@ -225,8 +225,7 @@ DECLARE
   entry record;
   it record;
   limited boolean;                -- some limit of Reproq's may apply: every run has to be asked
-  after_key bigint := -9223372036854775808;
-  after_id bigint := -9223372036854775808;
+  after_keys bigint[] := array_fill(-9223372036854775808, ARRAY[cardinality(queues)]); after_ids bigint[] := after_keys;   -- how far each queue was walked
   chunk integer := slots;
   seen integer;
   seen_all integer := 0;
@@ -252,18 +251,19 @@ BEGIN
   LOOP
     seen := 0;
     FOR entry IN
-      SELECT head.* FROM unnest(queues) AS lane (queue_name) CROSS JOIN LATERAL (
+      SELECT lane.turn, head.* FROM unnest(queues, after_keys, after_ids) WITH ORDINALITY AS lane (queue_name, after_key, after_id, turn) CROSS JOIN LATERAL (
         SELECT r.ctid AS place, r.queue_name, r.claim_key, r.result_id, r.gated FROM reproq_ready r
-         WHERE r.queue_name = lane.queue_name AND (r.claim_key, r.result_id) > (after_key, after_id)
+         WHERE r.queue_name = lane.queue_name AND (r.claim_key, r.result_id) > (lane.after_key, lane.after_id)
          ORDER BY r.claim_key, r.result_id LIMIT chunk FOR UPDATE SKIP LOCKED
       ) AS head
        WHERE NOT EXISTS (SELECT FROM reproq_queue_controls c WHERE c.queue_name = lane.queue_name AND (c.paused OR c.reproq_held_until > clock_timestamp()))
-       ORDER BY head.claim_key, head.result_id LIMIT chunk
+       -- Queues take turns, each with its best run.
+       ORDER BY row_number() OVER (PARTITION BY lane.turn ORDER BY head.claim_key, head.result_id), lane.turn LIMIT chunk
     LOOP
       EXIT WHEN cardinality(let_in) = slots;
       seen := seen + 1;
-      after_key := entry.claim_key;
-      after_id := entry.result_id;
+      after_keys[entry.turn] := entry.claim_key;
+      after_ids[entry.turn] := entry.result_id;
       IF NOT entry.gated AND NOT limited THEN
         done := done || entry.place;
         let_in := let_in || entry.result_id;

@@ -171,7 +171,7 @@ t.test('runs that trickle in one by one are shared too', async (t) => {
   t.ok(takers.every(({ got }) => got.length >= 2), `${takers.map(({ got }) => got.length).join(' and ')}`)
 })
 
-t.test('the best run goes first across the queues of a lane, and no lane gets more than its room', async (t) => {
+t.test('the queues of a lane share its room, and no lane gets more than that', async (t) => {
   const given = await givenDatabase(t)
   const low = await givenForeignRun(given.others, { queue_name: 'a' })
   const high = await givenForeignRun(given.others, { queue_name: 'b', priority: 5 })
@@ -181,7 +181,7 @@ t.test('the best run goes first across the queues of a lane, and no lane gets mo
   dispatch.register(taker)
   await until('four of five', () => taker.got.length === 4)
   await turns()
-  t.strictSame(taker.got.filter(({ queue }) => queue !== 'c').map(({ run }) => run), [high, low])
+  t.strictSame(taker.got.filter(({ queue }) => queue !== 'c').map(({ run }) => run).toSorted(), [low, high].toSorted())
   t.equal(taker.got.filter(({ queue }) => queue === 'c').length, 2)
 })
 
@@ -323,4 +323,29 @@ t.test('a run that comes in front of the watermark is found before the queue fal
   t.equal(taker.got[4]?.run, inFront, 'nobody said that it is there')
   await until('asleep', () => !dispatch.isBusy)
   t.strictSame(await misplaced(given.others), [])
+})
+
+t.test('queues of a lane take turns, however long one has been waiting, in one statement and from one to the next', async (t) => {
+  for (const gated of [false, true]) {
+    const given = await givenDatabase(t)
+    await givenRuns(given.db, ...Array.from({ length: 20 }, () => ({ queue: 'flood' })))
+    await givenRuns(given.db, ...Array.from({ length: 3 }, () => ({ queue: 'late' })))
+    if (gated) await given.others.query(`UPDATE rate_limits SET tokens_per_second = 1000000, burst_size = 1000, current_tokens = 1000 WHERE key = 'global'`)
+    const { dispatch } = dispatchOn(t, given)
+    const four = new TestTaker(await givenSession(given.db, 'w'), { queues: ['flood', 'late'], free: 4 })
+    dispatch.register(four)
+    await until('four', () => four.got.length === 4)
+    t.strictSame(four.got.map(({ queue }) => queue).toSorted(), ['flood', 'flood', 'late', 'late'], gated ? 'one by one' : 'freely')
+    dispatch.unregister(four)
+    const order: string[] = []
+    for (let at = 0; at < 4; at++) {
+      const one = new TestTaker(await givenSession(given.db, `one-${at}`), { queues: ['flood', 'late'], free: 1 })
+      dispatch.register(one)
+      await until('one', () => one.got.length === 1)
+      await until('asleep', () => !dispatch.isBusy)
+      dispatch.unregister(one)
+      order.push(one.got[0]?.queue ?? '')
+    }
+    t.equal(order.indexOf('late') < 2, true, `${order}`)
+  }
 })

@@ -215,8 +215,8 @@ export class Dispatch {
   async #leaseFreely(queues: string[], slots: Place[]) {
     const { taken, reached, gated, runs } = await lease(this.#db, queues, slots, this.#options.leaseMs, this.#options.parentsBytes, this.#watermarks.of(queues))
     if (gated) for (const queue of queues) this.#gated.add(queue)
-    if (taken === slots.length && reached !== null) {
-      this.#watermarks.reached(queues, reached)
+    if (taken === slots.length) {
+      this.#watermarks.reached(reached)
       return { runs, more: true }
     }
     // Nothing is left behind the marks; whether that is all is known at the head.
@@ -265,11 +265,12 @@ export class Dispatch {
       demand.lanes.push(free)
     }
     if (bySet.size === 0) return undefined
-    // Sets take turns, so that a busy one keeps no other waiting; in a set somebody else begins each time, so that a
-    // trickle of runs is shared too.
+    // Sets take turns, so that a busy one keeps no other waiting; in a set another worker and another queue begin each time,
+    // so that a trickle of runs, and of room, is shared too.
     const turn = this.#first++
     const { queues, lanes } = [...bySet.values()][turn % bySet.size] as { queues: string[]; lanes: FreePlaces[] }
-    return { queues, slots: this.#promise(dealOut(rotated(lanes, Math.floor(turn / bySet.size)), this.#options.batch)) }
+    const round = Math.floor(turn / bySet.size)
+    return { queues: rotated(queues, round), slots: this.#promise(dealOut(rotated(lanes, round), this.#options.batch)) }
   }
 
   /** Every lane with room that is not promised already. */

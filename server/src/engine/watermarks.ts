@@ -26,11 +26,11 @@ export class Watermarks {
     })
   }
 
-  /** Nothing ready is left before `key` in these queues. */
-  reached(queues: readonly string[], key: string): void {
+  /** Nothing ready is left before the key in each of these queues. */
+  reached(keys: ReadonlyMap<string, string>): void {
     const until = this.#now() + KEPT_MS
     // The second counts from the last look at the head.
-    for (const queue of queues) this.#marks.set(queue, { key, until: this.#marks.get(queue)?.until ?? until })
+    for (const [queue, key] of keys) this.#marks.set(queue, { key, until: this.#marks.get(queue)?.until ?? until })
   }
 
   /** Looks at the head of these queues next time. Returns whether that is something new. */

@@ -1,7 +1,8 @@
 -- READY → RUNNING: the best ready runs of queues $1 (text[]), one per free slot. Slot n is at place $2[n] (int[]), which is session
 -- $3[place] (bigint[]) of worker $4[place] (text[]), under lease $5[n] (uuid[]); leased_until is $6 ms away; $7: most bytes of what a run is given of its parents.
--- $8 (bigint[]): of each queue, the claim key to begin at. Returns the leased runs, best first, each with `taken`: how many entries left the
--- ready table, and `reached`, the claim key of the last of them. An entry whose run is no longer READY goes without a lease; if none was leased, one row says so.
+-- $8 (bigint[]): of each queue, the claim key to begin at. Queues take turns in the order given, each with its best run.
+-- Returns the leased runs in that order, each with `taken`: how many entries left the ready table, and `reached`: of each queue (index into
+-- $1) the claim key of its last one, as "1:key,2:key". An entry whose run is no longer READY goes without a lease; if none was leased, one row says so.
 -- Leases nothing and says `gated` when one of the candidates has to be asked for, or a rate limit may apply to them: to lease
 -- around it would turn the order over. That is for lease-gated.sql.
 WITH limited AS MATERIALIZED (
@@ -9,20 +10,21 @@ WITH limited AS MATERIALIZED (
                   WHERE l.tokens_per_second > 0 AND l.burst_size > 0 AND NOT starts_with(l.key, 'key:')
                     AND (l.key = 'global' OR starts_with(l.key, 'task:') OR substr(l.key, 7) = ANY ($1::text[]))) AS yes
 ), lane AS (
-  SELECT queue_name, mark FROM unnest($1::text[], $8::bigint[]) AS l (queue_name, mark)
+  SELECT queue_name, mark, turn FROM unnest($1::text[], $8::bigint[]) WITH ORDINALITY AS l (queue_name, mark, turn)
    WHERE NOT (SELECT yes FROM limited)
      AND NOT EXISTS (SELECT FROM reproq_queue_controls c WHERE c.queue_name = l.queue_name AND (c.paused OR c.reproq_held_until > now()))
 ), candidate AS MATERIALIZED (
-  SELECT head.* FROM lane CROSS JOIN LATERAL (
+  SELECT lane.turn, head.* FROM lane CROSS JOIN LATERAL (
     SELECT r.ctid AS place, r.claim_key, r.result_id, r.gated FROM reproq_ready r
      WHERE r.queue_name = lane.queue_name AND r.claim_key >= lane.mark
      ORDER BY r.claim_key, r.result_id LIMIT cardinality($2::int[]) FOR UPDATE SKIP LOCKED
   ) head
 ), next AS MATERIALIZED (
   -- Materialized: inlined, the planner may run a LIMIT more than once and take more than there are slots.
-  SELECT place, claim_key, result_id, row_number() OVER (ORDER BY claim_key, result_id) AS slot
-    FROM candidate WHERE NOT EXISTS (SELECT FROM candidate WHERE gated)
-   ORDER BY claim_key, result_id LIMIT cardinality($2::int[])
+  SELECT place, turn, claim_key, result_id, row_number() OVER (ORDER BY round, turn) AS slot
+    FROM (SELECT *, row_number() OVER (PARTITION BY turn ORDER BY claim_key, result_id) AS round
+            FROM candidate WHERE NOT EXISTS (SELECT FROM candidate WHERE gated)) AS ranked
+   ORDER BY round, turn LIMIT cardinality($2::int[])
 ), gone AS (
   -- By place, not by key: these rows are locked, and joining them by key again is what a wrong estimate makes quadratic.
   DELETE FROM reproq_ready WHERE ctid = ANY (ARRAY(SELECT place FROM next))
@@ -39,7 +41,7 @@ WITH limited AS MATERIALIZED (
   INSERT INTO reproq_leases (result_id, session_id) SELECT result_id, ($3::bigint[])[($2::int[])[slot]] FROM leased
   ON CONFLICT (result_id) DO UPDATE SET session_id = excluded.session_id
 )
-SELECT (SELECT count(*)::int FROM next) AS taken, (SELECT max(claim_key)::text FROM next) AS reached, (SELECT yes FROM limited) OR EXISTS (SELECT FROM candidate WHERE gated) AS gated,
+SELECT (SELECT count(*)::int FROM next) AS taken, (SELECT string_agg(turn || ':' || last, ',') FROM (SELECT turn, max(claim_key) AS last FROM next GROUP BY turn) AS mark) AS reached, (SELECT yes FROM limited) OR EXISTS (SELECT FROM candidate WHERE gated) AS gated,
        l.slot::int - 1 AS slot, l.result_id::text AS run, l.reproq_lease_id::text AS lease,
        l.task_path AS task, l.queue_name AS queue, l.attempts AS attempt, l.max_attempts AS "maxAttempts",
        l.timeout_seconds * 1000.0::float8 AS "timeoutMs", l.spec_json::text AS spec, l.cancel_requested AS "cancelRequested", l.reproq_retry::text AS retry,

@@ -45,20 +45,26 @@ export const HEAD = '-9223372036854775808'
 
 interface Turn {
   taken: number
-  reached: string | null
+  /** Of each queue that gave entries, the claim key of the last. */
+  reached: Map<string, string>
   gated: boolean
   runs: Leased[]
 }
 
 /**
- * READY → RUNNING. Hands the best ready runs of `queues` to `slots`, one each. `taken` counts the entries that left the
- * ready table: fewer than slots means that the queues are empty, from `marks` on (claim keys; default: from the head). `reached`: the
- * claim key of the last that left. `gated`: none was leased, because some have to be asked for one by one (`leaseGated`).
+ * READY → RUNNING. Hands ready runs of `queues` to `slots`, one each: the queues take turns in this order, each with its best
+ * run. `taken` counts the entries that left the ready table: fewer than slots means that the queues are empty, from `marks` on (claim
+ * keys; default: from the head). `gated`: none was leased, because some have to be asked for one by one (`leaseGated`).
  */
 export async function lease(db: Db, queues: string[], slots: Slot[], leaseMs: number, parentsBytes?: number, marks: string[] = queues.map(() => HEAD)): Promise<Turn> {
   const rows = await db.query(leaseSql, [...paramsOf(queues, slots, leaseMs, parentsBytes), plainArray(marks)])
-  const { taken = 0, reached = null, gated = false } = rows[0] ?? {}
-  return { taken, reached, gated, runs: leasedOf(rows) }
+  const { taken = 0, reached, gated = false } = rows[0] ?? {}
+  return { taken, reached: marksOf(queues, reached ?? ''), gated, runs: leasedOf(rows) }
+}
+
+function marksOf(queues: string[], text: string): Map<string, string> {
+  const marks = text.split(',').filter(Boolean).map((mark) => mark.split(':') as [string, string])
+  return new Map(marks.map(([turn, key]) => [queues[Number(turn) - 1] as string, key]))
 }
 
 /** What a turn of `leaseGated` found besides runs to lease. */

@@ -62,11 +62,11 @@ t.test('the best run is leased first: by priority, a step of which is worth a mi
   t.strictSame(await leaseIds(given, 10), [older, urgent, nearlyAsOld, plain, idle])
 })
 
-t.test('equals are leased first come, first served, also across queues', async (t) => {
+t.test('equals are leased first come, first served; queues take turns', async (t) => {
   const given = await givenDatabase(t)
-  const ids = await givenRuns(given.db, {}, { queue: 'b' }, {}, { queue: 'b' }, {})
-  t.strictSame(await leaseIds(given, 2, ['b', 'default']), ids.slice(0, 2))
-  t.strictSame(await leaseIds(given, 9, ['b', 'default']), ids.slice(2))
+  const [a1, b1, a2, b2, a3] = await givenRuns(given.db, { queue: 'a' }, { queue: 'b' }, { queue: 'a' }, { queue: 'b' }, { queue: 'a' })
+  t.strictSame(await leaseIds(given, 2, ['b', 'a']), [b1, a1])
+  t.strictSame(await leaseIds(given, 9, ['a', 'b']), [a2, b2, a3])
 })
 
 t.test('a lease says all a worker needs, and the row says who has it', async (t) => {
