@@ -116,7 +116,7 @@ t.test('server/REFERENCE.md lists every setting and every error as the code has 
     '# Reference', '',
     'Made from `src/config.ts` and `src/errors.ts`; write it anew with `REPROQ_WRITE_REFERENCE=1 npm test -- test/house`.', '',
     '## Settings', '',
-    'A flag (`--lease-ms`) wins over the variable, the variable over the default. Names say their unit.', '',
+    'A flag (`--lease-ms`) wins over the variable, this over `.env`, over `reproq.config.{ts,mjs,js,json}` (`broker: { leaseMs: 60_000 }`), over the default. Names say their unit.', '',
     '| Variable | Default | |', '|---|---|---|', ...settingRows, '',
     '## Errors', '',
     'REST answers errors as problem documents (RFC 9457) with one of these as `code`; the `status` of those that only a command shows is 500.', '',

@@ -2,7 +2,7 @@ import { BrokerError } from './errors.js'
 
 /**
  * Every setting of the broker: variable, default, sentence. Nothing else holds a default.
- * A flag of the command line (`--lease-ms`) wins over the variable, the variable over the default.
+ * A flag of the command line (`--lease-ms`) wins over the variable, the variable over the files of the command line, these over the default.
  */
 export const settings = {
   host: { env: 'REPROQ_HOST', default: '127.0.0.1', doc: 'Address to listen on. Beyond loopback at least one token must exist.' },
@@ -49,16 +49,21 @@ type Widen<T> = T extends number ? number : T extends string ? string : T
 export type Config = { readonly [Key in keyof typeof settings]: Widen<(typeof settings)[Key]['default']> }
 export type Overrides = { [Key in keyof Config]?: Config[Key] | undefined }
 
-/** Flag or test override > environment > default. Throws INVALID_SETTING naming the variable and its text. */
-export function loadConfig(overrides: Overrides = {}, env: Record<string, string | undefined> = process.env): Config {
+/** The variables of a setting; the first that is there counts. */
+export function variablesOf(key: keyof Config): readonly string[] {
+  return key === 'databaseUrl' ? [settings.databaseUrl.env, 'DATABASE_URL'] : [settings[key].env]
+}
+
+/** Flag or test override > environment > default. Throws INVALID_SETTING naming the variable, as `nameOf` has it, and its text. */
+export function loadConfig(overrides: Overrides = {}, env: Record<string, string | undefined> = process.env, nameOf = (variable: string) => variable): Config {
   const entries = Object.entries(settings).map(([key, setting]) => {
     const given = overrides[key as keyof Config]
     if (given !== undefined) return [key, given]
-    const text = env[setting.env] ?? (key === 'databaseUrl' ? env.DATABASE_URL : undefined)
-    return [key, text === undefined || text === '' ? setting.default : read(setting.env, text, setting.default)]
+    const text = variablesOf(key as keyof Config).map((variable) => env[variable]).find((found) => found !== undefined)
+    return [key, text === undefined || text === '' ? setting.default : read(nameOf(setting.env), text, setting.default)]
   })
   const config = Object.freeze(Object.fromEntries(entries)) as Config
-  const [wrong] = faults(config)
+  const [wrong] = faults(config, (key) => (overrides[key] === undefined ? nameOf(settings[key].env) : settings[key].env))
   if (wrong !== undefined) throw new BrokerError('INVALID_SETTING', wrong)
   return config
 }
@@ -78,8 +83,8 @@ const ORDERED: [NumberKey, NumberKey, string][] = [
 ]
 
 /** What is wrong with the settings, alone or together, as sentences with the values. */
-function* faults(config: Config): Generator<string> {
-  const say = (key: keyof Config) => `${settings[key].env} is ${config[key]}`
+function* faults(config: Config, nameOf: (key: keyof Config) => string): Generator<string> {
+  const say = (key: keyof Config) => `${nameOf(key)} is ${config[key]}`
   for (const [key, value] of Object.entries(config) as [keyof Config, number | string][]) {
     if (typeof value === 'string') continue
     if (key !== 'retryJitter' && !Number.isInteger(value)) yield `${say(key)}; it takes a whole number`

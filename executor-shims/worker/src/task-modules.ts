@@ -7,6 +7,7 @@ import { ReproqError } from '../../../sdk-ts/src/reproq-error.js'
 import { matchingFiles } from './matching-files.js'
 import { placeOf } from './module-fault.js'
 import { tasksByName } from './tasks-by-name.js'
+import { readyForTypeScript } from './typescript-loader.js'
 
 /** Task modules that cannot be used. `code` TASK_MODULE. */
 export class TaskModuleError extends ReproqError {
@@ -70,20 +71,4 @@ async function load(file: string): Promise<Record<string, unknown>> {
     const { place, reason } = placeOf(error, file)
     throw new TaskModuleError(`${place} does not load: ${reason}`, 'mend the file; the rest of the tasks waits for it', error)
   }
-}
-
-let typeScript: Promise<void> | undefined
-
-/** Node's own type stripping where it has one. tsx is loaded only when it is needed: it costs more than most task files. */
-function readyForTypeScript(): Promise<void> {
-  const native = 'typescript' in process.features && Boolean(process.features.typescript)
-  typeScript ??= native ? Promise.resolve() : registerTsx()
-  return typeScript
-}
-
-async function registerTsx(): Promise<void> {
-  const [esm, commonJs] = await Promise.all([import('tsx/esm/api'), import('tsx/cjs/api')])
-  esm.register()
-  // Without `"type": "module"` beside it, a .ts file is CommonJS.
-  commonJs.register()
 }

@@ -1,5 +1,6 @@
-import { loadConfig } from '../config.js'
 import { failure } from './failure.js'
+import { nameOf } from './settings-files.js'
+import { configOf } from './settings-options.js'
 
 const NOT_THERE = '3D000'
 const WRONG_LOGIN = /^28/
@@ -7,7 +8,7 @@ const NO_TABLE = '42P01'
 
 /** The database a command works on. Throws INVALID_SETTING when none is named, or it is no URL of Postgres. */
 export function databaseOf(flag?: string): string {
-  const url = flag || loadConfig().databaseUrl
+  const url = flag || configOf().databaseUrl
   if (url === '') throw failure('INVALID_SETTING', 'No database: REPROQ_DATABASE_URL, DATABASE_URL and --database-url (or --dsn) are all empty', 'set REPROQ_DATABASE_URL=postgres://user:password@host/db, or use reproq dev')
   const protocol = URL.canParse(url) ? new URL(url).protocol : undefined
   if (protocol === 'postgres:' || protocol === 'postgresql:') return url
@@ -39,5 +40,5 @@ function explained(error: unknown, url: string, source: string): unknown {
 
 function sourceOf(flag: string | undefined): string {
   if (flag) return process.argv.some((word) => /^--?dsn(=|$)/.test(word)) ? '--dsn' : '--database-url'
-  return process.env.REPROQ_DATABASE_URL ? 'REPROQ_DATABASE_URL' : 'DATABASE_URL'
+  return nameOf(process.env.REPROQ_DATABASE_URL ? 'REPROQ_DATABASE_URL' : 'DATABASE_URL')
 }

@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { spawnSync } from 'node:child_process'
 import { Reproq } from '../../../sdk-ts/src/index.js'
 import { Broker } from '../broker.js'
@@ -21,6 +21,7 @@ import { failure } from './failure.js'
 import { announceRuns } from './run-lines.js'
 import { addSettingOptions, configOf } from './settings-options.js'
 import { stopSignal } from './stop-signals.js'
+import { collectPatterns, workerSettings } from './worker-settings.js'
 
 interface DevOptions {
   once?: boolean
@@ -41,7 +42,7 @@ export function registerDev(program: Command): void {
   addSettingOptions(program.command('dev').description('Start everything on this machine: PostgreSQL (data in .reproq/), broker, a worker, a handful of example runs.'))
     .option('--once', 'stop when the example runs are done; exit 0 if every one succeeded')
     .option('--no-examples', 'enqueue no example runs; with --tasks, do not load the example tasks either')
-    .option('--tasks <pattern...>', 'task modules of the worker, such as "tasks/*.ts", beside the examples')
+    .addOption(new Option('--tasks <pattern...>', 'task modules of the worker, such as "tasks/*.ts", beside the examples').env(workerSettings.tasks.env).argParser(collectPatterns))
     .option('--python <interpreter>', 'run Python tasks with this interpreter (default: python3 where it exists)')
     .option('--no-python', 'run no Python tasks')
     .option('--allow-tasks <prefixes...>', 'Python tasks it may run beside the examples, such as mypkg.tasks.; * for all')

@@ -2,13 +2,13 @@ import type { Command } from 'commander'
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import pg from 'pg'
-import { loadConfig } from '../config.js'
 import { schemaState } from '../db/migrate.js'
 import { addBrokerOptions, brokerOf, type BrokerOptions } from './broker-access.js'
 import { databaseOf, withDatabase } from './database.js'
 import { exitCodes } from './exit-codes.js'
 import { interpreterOf } from './python.js'
 import { addOutput, printRows, type Format } from './output.js'
+import { configOf } from './settings-options.js'
 
 interface Finding {
   check: string
@@ -59,7 +59,7 @@ function python(): Finding {
 }
 
 async function database(flag: string | undefined): Promise<Finding[]> {
-  if (!flag && loadConfig().databaseUrl === '') return [finding('database', 'skipped', 'no REPROQ_DATABASE_URL, DATABASE_URL or --database-url')]
+  if (!flag && configOf().databaseUrl === '') return [finding('database', 'skipped', 'no REPROQ_DATABASE_URL, DATABASE_URL or --database-url')]
   try {
     return await withDatabase(flag, async (url) => {
       const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 })

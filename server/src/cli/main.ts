@@ -7,6 +7,7 @@ import { failure } from './failure.js'
 import { isOfGoWorker } from './go/recognise.js'
 import { printHelpTopic } from './help-topics.js'
 import { endWithReader, write } from './output.js'
+import { applySettingsFiles } from './settings-files.js'
 
 const { version } = JSON.parse(readFileSync(new URL('../../../../package.json', import.meta.url), 'utf8')) as { version: string }
 
@@ -50,6 +51,9 @@ const commands: { name: string; summary: string; load: () => Promise<(program: C
   { name: 'prune', summary: 'delete old runs', load: async () => (await import('./prune.js')).registerPrune },
 ]
 
+/** Help is there for whoever has a broken config file, too. */
+const SHOWS_ONLY = new Set(['help', '--help', '-h', '--version'])
+
 const words = process.argv.slice(2)
 endWithReader()
 if (words[0] === 'version') write(`${version}\n`)
@@ -68,6 +72,7 @@ async function main(): Promise<void> {
 }
 
 async function ours(): Promise<void> {
+  if (!words.some((word) => SHOWS_ONLY.has(word))) await applySettingsFiles()
   const asked = commands.find(({ name }) => words[0] === name || (words[0] === 'help' && words[1] === name))
   if (asked) (await asked.load())(program)
   else for (const { name, summary } of commands) program.command(name).description(summary)

@@ -1,11 +1,11 @@
 import type { Command } from 'commander'
 import { durationMs, type Duration } from '../../../sdk-ts/src/index.js'
-import { loadConfig } from '../config.js'
 import { keepOf } from '../engine/retention.js'
 import { forget, pruneAll, type Keep } from '../runs/prune.js'
 import { failure } from './failure.js'
 import { addOutput, printRow, type Format } from './output.js'
 import { withPool } from './pool.js'
+import { configOf } from './settings-options.js'
 
 interface PruneOptions {
   successful?: string
@@ -53,7 +53,7 @@ function asked({ successful, failed, cancelled, over, expired, workers }: PruneO
   const ages = { SUCCESSFUL: successful ?? over, FAILED: failed ?? over, CANCELLED: cancelled ?? over }
   const keep: Keep = Object.fromEntries(Object.entries(ages).flatMap(([status, age]) => (age === undefined ? [] : [[status, ageMs(`--${status.toLowerCase()}`, age) / 1_000]])))
   if (expired) keep.EXPIRED = 0
-  return Object.keys(keep).length > 0 || workers !== undefined ? keep : keepOf(loadConfig())
+  return Object.keys(keep).length > 0 || workers !== undefined ? keep : keepOf(configOf())
 }
 
 function ageMs(flag: string, text: string): number {

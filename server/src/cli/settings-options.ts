@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander'
 import { type Config, loadConfig, type Overrides, settings } from '../config.js'
+import { nameOf } from './settings-files.js'
 
 /** A flag for every setting of the broker: leaseMs → --lease-ms. The defaults stay in the settings table. */
 export function addSettingOptions(command: Command): Command {
@@ -19,12 +20,12 @@ function numberOf(flag: string) {
   }
 }
 
-/** Flags, then the environment, then defaults. */
-export function configOf(options: Overrides & Record<string, unknown>, preset: Overrides = {}): Config {
+/** Flags, then the environment with what the files of settings added to it, then defaults. */
+export function configOf(options: Overrides & Record<string, unknown> = {}, preset: Overrides = {}): Config {
   const flags = Object.fromEntries(Object.keys(settings).map((key) => [key, options[key]])) as Overrides
   const given = Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined)) as Overrides
   const { env } = process
   // A preset (of `reproq dev`) stands for the default: the environment and flags win over it.
   const unset = Object.fromEntries(Object.entries(preset).filter(([key]) => env[settings[key as keyof Config].env] === undefined)) as Overrides
-  return loadConfig({ ...unset, ...given })
+  return loadConfig({ ...unset, ...given }, env, nameOf)
 }

@@ -9,6 +9,7 @@ import { explain } from './explain.js'
 import { interpreterOf, PYTHON_MODES } from './python.js'
 import { executorsOf, type ExecutorFlags } from './worker-executors.js'
 import { linesFor, type Lines } from './worker-lines.js'
+import { clientSettings, collectPatterns, optionOf, workerSettings } from './worker-settings.js'
 
 interface WorkerFlags extends ExecutorFlags {
   url?: string[]
@@ -29,13 +30,13 @@ export function registerWorker(program: Command): void {
   program
     .command('worker')
     .description('Lease runs from a broker and run them: TypeScript tasks in this process, any other language in child processes.')
-    .addOption(new Option('--url <urls...>', 'the broker, or several of one database (default: the reproq dev of this folder)').env('REPROQ_URL').argParser(collectCommas))
-    .addOption(new Option('--token <token>', 'bearer token; better in the variable, where other users cannot see it').env('REPROQ_TOKEN'))
-    .addOption(new Option('--queues <names>', 'queues, separated by commas').env('REPROQ_QUEUES').argParser(commas).default(['default'], 'default'))
-    .addOption(new Option('--concurrency <n>', 'runs at the same time').env('REPROQ_CONCURRENCY').argParser(count('--concurrency')).default(10))
-    .addOption(new Option('--window <n>', 'runs leased at the same time (default: concurrency, and at most 4 more)').env('REPROQ_WINDOW').argParser(count('--window')))
-    .addOption(new Option('--tasks <pattern...>', 'modules whose tasks run in this process, such as "tasks/*.ts"').env('REPROQ_TASKS').argParser(collect))
-    .addOption(new Option('--executors [file]', 'which program runs which tasks and queues (EXECUTORS.md); without a value: reproq.executors.json').env('REPROQ_EXECUTORS'))
+    .addOption(optionOf(clientSettings.url).argParser(collectCommas))
+    .addOption(optionOf(clientSettings.token))
+    .addOption(optionOf(workerSettings.queues).argParser(commas).default(['default'], 'default'))
+    .addOption(optionOf(workerSettings.concurrency).argParser(count('--concurrency')).default(10))
+    .addOption(optionOf(workerSettings.window).argParser(count('--window')))
+    .addOption(optionOf(workerSettings.tasks).argParser(collectPatterns))
+    .addOption(optionOf(workerSettings.executors))
     .option('--python [interpreter]', 'run Python tasks; without a value: $VIRTUAL_ENV, ./.venv, ./venv, python3')
     .option('--python-module <module>', 'the executor to run in it', 'reproq_executor')
     .addOption(new Option('--python-mode <mode>', 'a process for many runs, a forked one or a new one for each (default: loop for reproq_executor, zygote for reproq_django.executor, one-shot for others)').choices(PYTHON_MODES))
@@ -43,9 +44,9 @@ export function registerWorker(program: Command): void {
     .addOption(new Option('--executor-mode <mode>', 'which contract that program keeps (default: one-shot)').choices(PYTHON_MODES))
     .addOption(new Option('--payload-mode <mode>', 'how an executor is given the payload, unless it loops (default: stdin)').choices(['stdin', 'file']))
     .option('--watch', 'for development: when code in the folder of an executor changes, its next run uses it')
-    .addOption(new Option('--allow-tasks <prefixes>', 'what executors may run: prefixes separated by commas, * for all (default: tasks., myapp.tasks.)').env('REPROQ_ALLOW_TASKS').argParser(collectCommas))
+    .addOption(optionOf(workerSettings.allowTasks).argParser(collectCommas))
     .addOption(new Option('--env <name>', 'a variable executors get to see; repeat it for more').argParser(collect))
-    .addOption(new Option('--name <name>', 'what this worker is called (default: host name and process id)').env('REPROQ_WORKER_NAME'))
+    .addOption(optionOf(workerSettings.name))
     .addOption(new Option('--drain-ms <ms>', 'after Ctrl-C, how long running code may go on').argParser(count('--drain-ms')).default(30_000))
     .option('--no-retry', 'end with exit code 4 when no broker answers at the start')
     .option('--json', 'JSON lines instead of text')
