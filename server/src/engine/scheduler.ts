@@ -1,13 +1,12 @@
 import type { Db } from '../db/pool.js'
 import { fireDue, type Fired } from '../schedules/fire.js'
 import { lead, resign, type Mode } from '../schedules/leadership.js'
+import { Due, type Left } from './due.js'
 
 const BATCH = 200
 const AGAIN_MS = 1_000
 /** Those who wait for a leadership to end do not all ask at once. */
 const SPREAD_MS = 500
-/** Beyond this a Node timer overflows; the next look comes much earlier anyway. */
-const LONGEST_MS = 86_400_000
 
 export interface SchedulerOptions {
   brokerId: string
@@ -26,10 +25,8 @@ export interface SchedulerOptions {
 export class Scheduler {
   readonly #db: Db
   readonly #options: SchedulerOptions
-  #timer: NodeJS.Timeout | undefined
+  readonly #due: Due
   #leading: NodeJS.Timeout | undefined
-  #busy: Promise<void> | undefined
-  #again = false
   #stopped = false
   #mode: Mode = 'off'
   #leadsUntil = 0
@@ -37,6 +34,7 @@ export class Scheduler {
   constructor(db: Db, options: SchedulerOptions) {
     this.#db = db
     this.#options = options
+    this.#due = new Due(() => this.#fire(), options.onError)
   }
 
   get leads(): boolean {
@@ -69,17 +67,14 @@ export class Scheduler {
 
   /** Fires all that is due and sets the timer to what is next; nothing in a broker that does not lead. Never rejects. */
   runOnce(): Promise<void> {
-    // The statement on its way may have looked before what this call is about was there.
-    this.#again = true
-    return (this.#busy ??= this.#fireAll().finally(() => (this.#busy = undefined)))
+    return this.#due.runOnce()
   }
 
   /** Gives the leadership to whoever takes it. */
   async stop(): Promise<void> {
     this.#stopped = true
     clearTimeout(this.#leading)
-    clearTimeout(this.#timer)
-    await this.#busy
+    await this.#due.stop()
     if (!this.leads) return
     this.#leadsUntil = 0
     await resign(this.#db, this.#options.brokerId).catch(this.#options.onError)
@@ -100,25 +95,10 @@ export class Scheduler {
     return leads ? leaseMs / 2 : (lastsMs ?? leaseMs) + Math.random() * SPREAD_MS
   }
 
-  async #fireAll(): Promise<void> {
-    try {
-      while (this.leads && !this.#stopped) {
-        this.#again = false
-        clearTimeout(this.#timer)
-        const { fired, again, nextMs } = await fireDue(this.#db, BATCH)
-        for (const one of fired) this.#options.onFired(one)
-        if (again || this.#again) continue
-        if (nextMs !== null) this.#expect(nextMs)
-        return
-      }
-    } catch (error) {
-      this.#options.onError(error)
-      this.#expect(AGAIN_MS)
-    }
-  }
-
-  #expect(delayMs: number): void {
-    if (this.#stopped) return
-    this.#timer = setTimeout(() => void this.runOnce(), Math.min(Math.max(Math.ceil(delayMs), 0), LONGEST_MS)).unref()
+  async #fire(): Promise<Left> {
+    if (!this.leads) return { more: false, nextMs: null }
+    const { fired, again, nextMs } = await fireDue(this.#db, BATCH)
+    for (const one of fired) this.#options.onFired(one)
+    return { more: again, nextMs }
   }
 }
