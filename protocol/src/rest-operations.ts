@@ -104,6 +104,23 @@ export type QueueState = Static<typeof QueueState>
 export const QueueList = Type.Object({ queues: Type.Array(QueueState) }, { title: 'QueueList' })
 export type QueueList = Static<typeof QueueList>
 
+export const TaskState = Type.Object(
+  {
+    name: Type.String(),
+    runs: Type.Integer({ description: 'how many of the newest 10,000 runs are of it; so are the other counts' }),
+    ready: Type.Integer({ description: 'scheduled and blocked ones, too' }),
+    running: Type.Integer(),
+    successful: Type.Integer(),
+    failed: Type.Integer(),
+    queues: Type.Array(Type.String()),
+    last_enqueued_at: Instant,
+  },
+  { title: 'TaskState' },
+)
+export type TaskState = Static<typeof TaskState>
+export const TaskList = Type.Object({ tasks: Type.Array(TaskState) }, { title: 'TaskList' })
+export type TaskList = Static<typeof TaskList>
+
 export const PauseRequest = Type.Object({ reason: Type.Optional(StorableText) }, { additionalProperties: false, title: 'PauseRequest' })
 export type PauseRequest = Static<typeof PauseRequest>
 export const QueueControl = Type.Object({ name: Type.String(), paused: Type.Boolean(), paused_at: Nullable(Instant), reason: Nullable(Type.String()) }, { title: 'QueueControl' })

@@ -9,6 +9,7 @@ import { Limits } from './limits.js'
 import { Operations } from './operations.js'
 import { insertRun, insertWorkflow, type SqlClient } from './pg.js'
 import { Queues } from './queues.js'
+import { Tasks } from './tasks.js'
 import { filterQuery, type RunFilter } from './run-filter.js'
 import { RunHandle, type WaitOptions } from './run-handle.js'
 import { Schedules } from './schedules.js'
@@ -69,6 +70,7 @@ export class Client {
   /** Work on all runs that a filter means. */
   readonly operations: Operations
   readonly queues: Queues
+  readonly tasks: Tasks
   readonly workflows: Workflows
   readonly limits: Limits
   readonly workers: Workers
@@ -86,6 +88,7 @@ export class Client {
     this.#ask = ask
     this.operations = new Operations(ask)
     this.queues = new Queues(ask)
+    this.tasks = new Tasks(ask)
     this.workflows = new Workflows(ask)
     this.limits = new Limits(ask)
     this.workers = new Workers(ask)

@@ -18,6 +18,7 @@ export type { RunFilter } from './run-filter.js'
 export type { Operations, OperationRequest } from './operations.js'
 export type { Limits } from './limits.js'
 export type { Queues } from './queues.js'
+export type { Tasks } from './tasks.js'
 export type { Workers } from './workers.js'
 export type { EnqueueOptions } from './enqueue-request.js'
 export type { RunHandle, Settled, WaitOptions } from './run-handle.js'
@@ -31,7 +32,7 @@ export type { Limit, LimitRequest, LimitUnit } from '../../protocol/src/rest-lim
 export type { Schedule, ScheduleList, ScheduleSummary, SyncedSchedules } from '../../protocol/src/schedules.js'
 export type { CancelResult, LogEntry, RetryPolicy, Run, RunFailure, RunList, RunProgress, RunSummary, Status, Workflow, WorkflowList, WorkflowRun, WorkflowStatus, WorkflowSummary } from '../../protocol/src/rest.js'
 
-export type { Operation, OperationCount, QueueControl, QueueState, RetireResult, RunOutcome, WorkerState } from '../../protocol/src/rest-operations.js'
+export type { Operation, OperationCount, QueueControl, QueueState, RetireResult, RunOutcome, TaskState, WorkerState } from '../../protocol/src/rest-operations.js'
 
 /** The client of a broker over `fetch`. */
 export class Reproq extends Client {

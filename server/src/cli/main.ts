@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander'
 import { readFileSync } from 'node:fs'
+import { commands } from './commands.js'
 import { exitCodeOf } from './exit-codes.js'
 import { explain, explainAsJson } from './explain.js'
 import { failure } from './failure.js'
@@ -29,28 +30,6 @@ Examples:
 Also: reproq help exit-codes, reproq help compat`,
   )
 
-// Each command's code is loaded when it is called: `reproq --version` should not read a database driver.
-const commands: { name: string; summary: string; load: () => Promise<(program: Command) => void> }[] = [
-  { name: 'dev', summary: 'everything on this machine, PostgreSQL included', load: async () => (await import('./dev.js')).registerDev },
-  { name: 'broker', summary: 'start the broker', load: async () => (await import('./broker.js')).registerBroker },
-  { name: 'worker', summary: 'start a worker', load: async () => (await import('./worker.js')).registerWorker },
-  { name: 'migrate', summary: 'bring the database to the schema of this version', load: async () => (await import('./migrate.js')).registerMigrate },
-  { name: 'tokens', summary: 'create, list and revoke bearer tokens', load: async () => (await import('./tokens.js')).registerTokens },
-  { name: 'config', summary: 'settings, and where each value comes from', load: async () => (await import('./config.js')).registerConfig },
-  { name: 'doctor', summary: 'what is wrong here, and what to do', load: async () => (await import('./doctor.js')).registerDoctor },
-  { name: 'run', summary: 'enqueue a run, wait, print its result', load: async () => (await import('./run.js')).registerRun },
-  { name: 'enqueue', summary: 'enqueue a run, print its id', load: async () => (await import('./enqueue.js')).registerEnqueue },
-  { name: 'runs', summary: 'list, get, logs, wait, cancel, retry, replay, purge', load: async () => (await import('./runs.js')).registerRuns },
-  { name: 'triage', summary: 'dead letters: list, inspect, retry, replay', load: async () => (await import('./triage.js')).registerTriage },
-  { name: 'queues', summary: 'list, pause, resume, clear', load: async () => (await import('./queues.js')).registerQueues },
-  { name: 'limits', summary: 'rate limits of tasks, queues and keys', load: async () => (await import('./limits.js')).registerLimits },
-  { name: 'schedules', summary: 'list, put, trigger, pause, sync, next; pg_cron', load: async () => (await import('./schedules.js')).registerSchedules },
-  { name: 'workflows', summary: 'list, get, cancel', load: async () => (await import('./workflows.js')).registerWorkflows },
-  { name: 'workers', summary: 'list, drain, stop', load: async () => (await import('./workers.js')).registerWorkers },
-  { name: 'operations', summary: 'work on many runs: list, get, stop', load: async () => (await import('./operations.js')).registerOperations },
-  { name: 'prune', summary: 'delete old runs', load: async () => (await import('./prune.js')).registerPrune },
-]
-
 /** Help is there for whoever has a broken config file, too. */
 const SHOWS_ONLY = new Set(['help', '--help', '-h', '--version'])
 
@@ -75,7 +54,7 @@ async function ours(): Promise<void> {
   if (!words.some((word) => SHOWS_ONLY.has(word))) await applySettingsFiles()
   const asked = commands.find(({ name }) => words[0] === name || (words[0] === 'help' && words[1] === name))
   if (asked) (await asked.load())(program)
-  else for (const { name, summary } of commands) program.command(name).description(summary)
+  else for (const { name, summary, hidden = false } of commands) program.command(name, { hidden }).description(summary)
   // `reproq broker start`, for those who look for a verb.
   const spoken = (words[0] === 'broker' || words[0] === 'worker') && words[1] === 'start' ? [...process.argv.slice(0, 3), ...process.argv.slice(4)] : process.argv
   await program.parseAsync(withoutColour(spoken))

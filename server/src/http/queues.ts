@@ -1,8 +1,9 @@
 import Type from 'typebox'
-import { Operation, PauseRequest, Problem, QueueControl, QueueList, RetireResult, WorkerList } from '../../../protocol/src/index.js'
+import { Operation, PauseRequest, Problem, QueueControl, QueueList, RetireResult, TaskList, WorkerList } from '../../../protocol/src/index.js'
 import { BrokerError } from '../errors.js'
 import { startOperation } from '../runs/operation.js'
 import { listQueues, pauseQueue, resumeQueue } from '../runs/queues.js'
+import { listTasks } from '../runs/tasks.js'
 import { listWorkers } from '../sessions/workers.js'
 import { needs } from './access.js'
 import type { HttpContext } from './context.js'
@@ -11,7 +12,7 @@ import type { App } from './typed-app.js'
 const NameParams = Type.Object({ name: Type.String({ minLength: 1, maxLength: 255, pattern: '^[^\\u0000]*$' }) })
 const failures = { '4xx': Problem, '5xx': Problem }
 
-/** Queues and workers: look, pause, resume, clear; retire a worker. */
+/** Queues, tasks and workers: look, pause, resume, clear; retire a worker. */
 export function queueRoutes(app: App, context: HttpContext): void {
   const { db, reads } = context
 
@@ -38,6 +39,8 @@ export function queueRoutes(app: App, context: HttpContext): void {
       return reply.code(202).send(operation)
     },
   )
+
+  app.get('/tasks', { preValidation: needs('read'), schema: { tags: ['tasks'], summary: 'Tasks of the newest runs, and how these stand', response: { 200: TaskList, ...failures } } }, async () => ({ tasks: await listTasks(reads) }))
 
   app.get('/workers', { preValidation: needs('read'), schema: { tags: ['workers'], summary: 'Workers', response: { 200: WorkerList, ...failures } } }, async () => ({ workers: await listWorkers(reads) }))
 
