@@ -11,6 +11,9 @@ ALTER TABLE task_runs
   -- base_ms, factor, cap_ms, jitter, delays_ms, non_retryable; null: the broker's settings.
   ADD COLUMN IF NOT EXISTS reproq_retry jsonb;
 
+-- Until when running code may go on that asked for another limit; null: as long as its timeout says. It ends with the lease.
+ALTER TABLE reproq_leases ADD COLUMN run_until timestamptz;
+
 -- Fair keys: start-time fair queueing, done when a run is made, so that a lease stays a walk along an index. A run's turn is one
 -- step after its tenant's last, and not before the head of the queue: a tenant that comes anew stands beside what is served next.
 CREATE TABLE reproq_fair (

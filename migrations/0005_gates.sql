@@ -385,7 +385,7 @@ BEGIN
       RETURNING n.slot, t.*
     ), held AS (
       INSERT INTO reproq_leases (result_id, session_id) SELECT result_id, sessions[places[slot]] FROM leased
-      ON CONFLICT (result_id) DO UPDATE SET session_id = excluded.session_id
+      ON CONFLICT (result_id) DO UPDATE SET session_id = excluded.session_id, run_until = NULL
     )
     SELECT gated, more, freed, "nextMs", woken, expired, l.slot::integer - 1, l.result_id::text, l.reproq_lease_id::text, l.task_path, l.queue_name, l.attempts,
            l.max_attempts, l.timeout_seconds * 1000.0::float8, l.spec_json::text, l.cancel_requested, l.reproq_retry::text

@@ -52,4 +52,5 @@ export const flood = task('flood', (bytes: number) => {
   for (const stream of [process.stdout, process.stderr]) for (let i = 0; i < bytes; i += 1_000) stream.write('e'.repeat(1_000))
 })
 export const big = task('big', (size: number) => 'x'.repeat(size))
+export const extend = task('extend', (ms: number, { extend }) => extend(ms))
 export const pid = task('pid', () => process.pid)

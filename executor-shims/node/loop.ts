@@ -55,7 +55,12 @@ export class Loop {
     const stopping = new AbortController()
     this.#running.set(id, stopping)
     const hadChildren = hasChildren()
-    const settlement = await this.#executor.execute(assignmentOf(message), stopping.signal, { print() {}, progress: (progress) => this.#channel.write(progressMessage(progress, id)) })
+    const assignment = assignmentOf(message)
+    const settlement = await this.#executor.execute(assignment, stopping.signal, {
+      print() {},
+      progress: (progress) => this.#channel.write(progressMessage(progress, id)),
+      extend: (timeoutMs) => this.#channel.extend(assignment, timeoutMs, id),
+    })
     await printed()
     this.#running.delete(id)
     if (!hadChildren && hasChildren()) this.#say({ t: 'recycle', reason: 'a run left a process behind' })

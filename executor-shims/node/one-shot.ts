@@ -16,7 +16,12 @@ export async function runOnce(executor: InProcessExecutor, channel: Channel, fla
   const stopping = new AbortController()
   process.on('SIGTERM', () => stopping.abort(new Stop('cancelled')))
   const spec = readFileSync(flags['payload-file'] ?? process.stdin.fd, 'utf8')
-  const settlement = await executor.execute(assignmentOf({ run: flags['result-id'] ?? '', task: taskOf(spec), attempt: Number(flags.attempt ?? 1), spec, ...leftBehind() }), stopping.signal, { print() {}, progress: (progress) => channel.write(progressMessage(progress)) })
+  const assignment = assignmentOf({ run: flags['result-id'] ?? '', task: taskOf(spec), attempt: Number(flags.attempt ?? 1), spec, ...leftBehind() })
+  const settlement = await executor.execute(assignment, stopping.signal, {
+    print() {},
+    progress: (progress) => channel.write(progressMessage(progress)),
+    extend: (timeoutMs) => channel.extend(assignment, timeoutMs),
+  })
   await printed()
   channel.write(`{${envelopeMembers(settlement)}}`)
   await channel.flushed()

@@ -2,7 +2,7 @@
 export const SUBPROTOCOL = 'reproq.worker.v1'
 
 /** Optional features. One is in force only when both sides listed it in `caps` (RQ-HELLO-004). */
-export const CAPABILITIES = ['resume', 'logs', 'progress'] as const
+export const CAPABILITIES = ['resume', 'logs', 'progress', 'extend'] as const
 
 /** Where a run's output came from: the two descriptors of its process, and the log that a handler is given. */
 export const LOG_STREAMS = ['stdout', 'stderr', 'log'] as const
@@ -63,6 +63,10 @@ export type ErrorCode = (typeof ERROR_CODES)[number]
 
 /** Codes of `result_no`: why a result was not taken. After `temporary` the worker sends it again; the others are final. */
 export const REFUSAL_CODES = ['stale_lease', 'already_final', 'unknown_handle', 'temporary'] as const
+
+/** Codes of `extended`: why a run may not have more time. After `temporary` the worker asks again; the others are final. */
+export const EXTEND_CODES = ['stale_lease', 'unknown_handle', 'stopping', 'maximum_reached', 'temporary'] as const
+export type ExtendCode = (typeof EXTEND_CODES)[number]
 
 /** Why a worker gives a lease back unfinished. A release never costs an attempt. */
 export const RELEASE_REASONS = ['shutdown', 'overload', 'unsupported_task', 'preempted'] as const

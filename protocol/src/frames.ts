@@ -1,5 +1,5 @@
 import Type, { type Static, type TProperties } from 'typebox'
-import { ERROR_CODES, LOG_STREAMS, LOG_TEXT, REFUSAL_CODES, RELEASE_REASONS } from './codes.js'
+import { ERROR_CODES, EXTEND_CODES, LOG_STREAMS, LOG_TEXT, REFUSAL_CODES, RELEASE_REASONS } from './codes.js'
 
 /**
  * One schema per frame of the worker protocol; the types follow from them. PROTOCOL.md says what each means.
@@ -105,6 +105,11 @@ export const ProgressItem = Type.Object({
 export type ProgressItem = Static<typeof ProgressItem>
 export const Progress = frame('progress', { items: Type.Array(ProgressItem, { minItems: 1, maxItems: 1_000 }) })
 
+/** Sets the run-time a run has left, counted from now; it adds nothing to what there was. */
+export const ExtendItem = Type.Object({ l: Handle, timeout_ms: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'milliseconds' }) })
+export type ExtendItem = Static<typeof ExtendItem>
+export const Extend = frame('extend', { items: Type.Array(ExtendItem, { minItems: 1, maxItems: 1_000 }) })
+
 // ── broker → worker ────────────────────────────────────────────────────────────────────────────
 
 export const Verdict = Type.Object({
@@ -179,6 +184,10 @@ export const ResultOk = frame('result_ok', {
 export const ResultNo = frame('result_no', {
   items: Type.Array(Type.Object({ l: Handle, code: literals(REFUSAL_CODES), retry_after_ms: Type.Optional(Ms) })),
 })
+/** What was granted, or the code that says why nothing was. */
+export const ExtendedItem = Type.Object({ l: Handle, timeout_ms: Type.Optional(Ms), code: Type.Optional(literals(EXTEND_CODES)), retry_after_ms: Type.Optional(Ms) })
+export type ExtendedItem = Static<typeof ExtendedItem>
+export const Extended = frame('extended', { items: Type.Array(ExtendedItem, { minItems: 1 }) })
 /** The reason of a `drain` that is about this worker, not about the broker: it is to finish and end. */
 export const RETIRE = 'retire'
 export const BrokerDrain = frame('drain', { reason: Name, grace_ms: Ms, reconnect_ms: Ms })
@@ -192,8 +201,8 @@ export const ErrorFrame = frame('error', {
 })
 
 /** Every frame, by direction and by the value of `t`. */
-export const workerFrames = { hello: Hello, subs: Subs, accept: Accept, hb: Heartbeat, result: Result, release: Release, log: Log, progress: Progress, drain: WorkerDrain, bye: Bye }
-export const brokerFrames = { welcome: Welcome, runs: Runs, cancel: Cancel, hb_ack: HeartbeatAck, result_ok: ResultOk, result_no: ResultNo, drain: BrokerDrain, error: ErrorFrame }
+export const workerFrames = { hello: Hello, subs: Subs, accept: Accept, hb: Heartbeat, result: Result, release: Release, log: Log, progress: Progress, extend: Extend, drain: WorkerDrain, bye: Bye }
+export const brokerFrames = { welcome: Welcome, runs: Runs, cancel: Cancel, hb_ack: HeartbeatAck, result_ok: ResultOk, result_no: ResultNo, extended: Extended, drain: BrokerDrain, error: ErrorFrame }
 
 type FrameOf<Table> = { [T in keyof Table]: Static<Table[T] & import('typebox').TSchema> }
 export type WorkerFrameOf = FrameOf<typeof workerFrames>

@@ -9,7 +9,7 @@ const context = (input: unknown): TaskContext => ({
   signal: new AbortController().signal,
   log: { debug() {}, info() {}, warn() {}, error() {} },
   progress() {},
-  checkpoint() {},
+  checkpoint() {}, extend: async () => 0,
   lastCheckpoint: undefined,
   attempt: 1,
   maxAttempts: 3,

@@ -37,6 +37,11 @@ export interface TaskContext<Input = unknown> {
   readonly checkpoint: (data: unknown) => void
   /** What `checkpoint` was last given, by this attempt or an earlier one; undefined without any. */
   readonly lastCheckpoint: unknown
+  /**
+   * Sets (adds nothing to) the run-time this attempt has left, from now: `await context.extend('5m')`. Resolves to the milliseconds
+   * that were granted, which is less where the broker's maximum is near. Rejects with ExtendRefused.
+   */
+  readonly extend: (left: Duration) => Promise<number>
   /** Number of this attempt, from 1. */
   readonly attempt: number
   readonly maxAttempts: number

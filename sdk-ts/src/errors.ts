@@ -171,6 +171,29 @@ export class ParentsUnavailable extends ReproqError {
   }
 }
 
+/** Why a run may not have another run-time limit. */
+export type ExtendRefusal = 'stale_lease' | 'unknown_handle' | 'stopping' | 'maximum_reached' | 'temporary' | 'unsupported'
+
+const EXTEND_REFUSALS: Record<ExtendRefusal, [because: string, hint: string]> = {
+  stale_lease: ['its lease is over', 'Stop: the run has ended, or another worker may be running it'],
+  unknown_handle: ['its lease is over', 'Stop: the run has ended, or another worker may be running it'],
+  stopping: ['it was told to stop', 'Clean up and return; context.signal says why'],
+  maximum_reached: ['nothing is left of the longest time an attempt may run', 'Let the broker allow more (REPROQ_MAX_TIMEOUT_MS), or split the work over several runs'],
+  temporary: ["the broker's database cannot be reached", 'Ask again in a moment'],
+  unsupported: ['its worker or broker cannot extend runs', 'Upgrade them, or enqueue the run with a longer timeout'],
+}
+
+/** The run got no other run-time limit: the one it has stands. `code` EXTEND_REFUSED. */
+export class ExtendRefused extends ReproqError {
+  readonly reason: ExtendRefusal
+  constructor({ task, run }: { task: string; run: string }, reason: ExtendRefusal) {
+    const [because, hint] = EXTEND_REFUSALS[reason]
+    super('EXTEND_REFUSED', `Task "${task}" (run ${run}) asked for more time: ${because}`, { hint })
+    this.name = 'ExtendRefused'
+    this.reason = reason
+  }
+}
+
 /** Throw it in a task when another attempt cannot help. `code` NON_RETRYABLE. */
 export class NonRetryableError extends ReproqError {
   override readonly retryable = false

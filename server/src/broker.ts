@@ -28,6 +28,7 @@ import type { LinkContext } from './link/context.js'
 import { Links } from './link/links.js'
 import { cancelWhereHeld, holdingsOf, settleUndeliverable } from './link/holdings.js'
 import { cancel } from './runs/cancel.js'
+import { setRunLimits } from './runs/run-limit.js'
 import * as sessions from './sessions/sessions.js'
 
 const notifySql = statement<[string, string], unknown>(import.meta.url, 'db/notify.sql')
@@ -222,6 +223,7 @@ export class Broker {
       progress: this.#progress,
       sessions,
       renewals,
+      limits: new GroupCommit((wanted) => setRunLimits(this.#pool, wanted, config.maxTimeoutMs), { limit: 500 }),
       links: this.#links,
       now: () => performance.now(),
       settleUndeliverable: (entry, run, done) => settleUndeliverable(this.#context, entry, run, done),

@@ -21,6 +21,7 @@ export const settings = {
   schedulerLeaseMs: { env: 'REPROQ_SCHEDULER_LEASE_MS', default: 15_000, doc: 'A broker that fires schedules and is not heard of for this long is followed by another.' },
   drainMs: { env: 'REPROQ_DRAIN_MS', default: 10_000, doc: 'On shutdown, how long results are still taken.' },
   cancelGraceMs: { env: 'REPROQ_CANCEL_GRACE_MS', default: 5_000, doc: 'From the soft stop of running code to the hard one.' },
+  maxTimeoutMs: { env: 'REPROQ_MAX_TIMEOUT_MS', default: 86_400_000, doc: 'How long an attempt may run, from its lease, when its code extends its own limit (a day: code that is stuck in a loop and extends for ever is found out the next day). A longer timeout that a run was made with stands.' },
   retryBaseMs: { env: 'REPROQ_RETRY_BASE_MS', default: 30_000, doc: 'Wait before the second attempt; doubles with each further one.' },
   retryCapMs: { env: 'REPROQ_RETRY_CAP_MS', default: 3_600_000, doc: 'The longest wait between attempts.' },
   retryJitter: { env: 'REPROQ_RETRY_JITTER', default: 0, doc: 'Random share (0 to 1) by which a wait may grow; spreads retries after an outage.' },
@@ -74,7 +75,7 @@ type NumberKey = { [Key in keyof Config]: Config[Key] extends number ? Key : nev
 const LONGEST_MS = 2_147_483_647
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 /** Zero would be a loop without a pause, or a broker that can do nothing. */
-const AT_LEAST_ONE: NumberKey[] = ['poolSize', 'readPoolSize', 'heartbeatMs', 'leaseMs', 'reapMs', 'lookMs', 'schedulerLeaseMs', 'helloMs', 'payloadBytes', 'outputBytes', 'parentsBytes', 'workflowNodes', 'bodyBytes', 'checkpointBytes', 'frameBytes', 'maxWindow', 'maxLinks']
+const AT_LEAST_ONE: NumberKey[] = ['poolSize', 'readPoolSize', 'heartbeatMs', 'leaseMs', 'maxTimeoutMs', 'reapMs', 'lookMs', 'schedulerLeaseMs', 'helloMs', 'payloadBytes', 'outputBytes', 'parentsBytes', 'workflowNodes', 'bodyBytes', 'checkpointBytes', 'frameBytes', 'maxWindow', 'maxLinks']
 /** The first must not be above the second. */
 const ORDERED: [NumberKey, NumberKey, string][] = [
   ['heartbeatMs', 'leaseMs', 'a worker would lose its runs before it renews them'],

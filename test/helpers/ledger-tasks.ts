@@ -24,6 +24,27 @@ export const work = defineTask({
   },
 })
 
+/** Sets its own limit, then takes its time. */
+export const extending = defineTask({
+  name: 'ledger.extending',
+  async run({ input, extend, signal }: TaskContext<{ extendMs: number; ms: number }>) {
+    const granted = await extend(input.extendMs)
+    await sleep(input.ms, undefined, { signal })
+    return granted
+  },
+})
+
+/** Asks for more time as long as it gets some. */
+export const insatiable = defineTask({
+  name: 'ledger.insatiable',
+  async run({ extend, signal }: TaskContext) {
+    for (;;) {
+      await extend('1s')
+      await sleep(100, undefined, { signal })
+    }
+  },
+})
+
 /** Does not care about its signal. */
 export const stubborn = defineTask({
   name: 'ledger.stubborn',

@@ -35,8 +35,9 @@ def main() -> int:
 def _one_shot(options: argparse.Namespace) -> int:
     channel = open_channel()
     report = (lambda fields: channel.write('{"t":"progress",' + fields[1:])) if channel.carries_messages else None
+    extend = (lambda ms, shield: channel.ask(f'{{"t":"extend","timeout_ms":{ms}', shield)) if channel.is_answered else None
     stopping.stop_on_sigterm()
-    answer = execute(lambda: _payload(options), Order(options.result_id, options.attempt, options.task_path, report=report))
+    answer = execute(lambda: _payload(options), Order(options.result_id, options.attempt, options.task_path, report=report, extend=extend))
     stopping.note_sigterm()
     channel.finish(answer)
     # What is left is teardown (exit handlers, threads of the task): a SIGTERM may cut it short.

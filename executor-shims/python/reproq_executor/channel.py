@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import select
 import signal
+import stat
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from threading import Lock
 from types import FrameType
-from typing import Optional
+from typing import Any, Optional
 
 # Private duplicates go above the numbers people and shells hand out.
 _FIRST_PRIVATE_FD = 64
@@ -25,6 +29,11 @@ class Channel:
         # Where the envelope goes to stdout, a line before it would be taken for it.
         self.carries_messages = carries_messages
         self._writing = Lock()
+        # Whether the worker answers on it.
+        self.is_answered = carries_messages and os.environ.get("REPROQ_EXTEND") == "1" and stat.S_ISSOCK(os.fstat(fd).st_mode)
+        self._asking = Lock()
+        self._asked = 0
+        self._unread = b""
 
     def write(self, line: str) -> None:
         rest = memoryview((line + "\n").encode("ascii"))
@@ -35,6 +44,29 @@ class Channel:
                     rest = rest[os.write(self._fd, rest) :]
             except BrokenPipeError:
                 pass  # The worker is gone; nobody is left to tell.
+
+    def ask(self, fields: str, uninterrupted: Callable[[], AbstractContextManager[None]]) -> dict[str, Any]:
+        """Sends a question, the beginning of a JSON object, and waits for its answer. A stop may break off the wait, not the question."""
+        with self._asking:
+            self._asked += 1
+            number = self._asked
+            with uninterrupted():
+                self.write(f'{fields},"n":{number}}}')
+            answer = self._answer()
+            # That of a question whose run was stopped meanwhile is nobody's.
+            while answer.get("n") != number:
+                answer = self._answer()
+            return answer
+
+    def _answer(self) -> dict[str, Any]:
+        while b"\n" not in self._unread:
+            chunk = os.read(self._fd, 1 << 16)
+            if not chunk:
+                raise ConnectionError("The worker is gone")
+            self._unread += chunk
+        line, self._unread = self._unread.split(b"\n", 1)
+        answer = json.loads(line)
+        return answer if isinstance(answer, dict) else {}
 
     def finish(self, line: str) -> None:
         """The last line: after it nobody needs to be told that the worker is gone."""

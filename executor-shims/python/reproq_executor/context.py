@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from threading import get_ident, main_thread
 from typing import Any, Optional
 
-from .errors import ParentsUnavailable, Terminated
+from .errors import ExtendRefused, ParentsUnavailable, Terminated
 
 _UNREAD = object()
+# Asks the worker for so many milliseconds, and gives its answer.
+Extend = Callable[[int, Callable[[], AbstractContextManager[None]]], dict[str, Any]]
 
 
 class Run:
     """The attempt being executed. ``result_id``, ``task_path`` and ``queue_name`` are Reproq's names for the same."""
 
-    __slots__ = ("_cancelled", "_checkpoint", "_parents", "_parents_error", "_report", "_shields", "_stop_is_due", "attempt", "max_attempts", "metadata", "queue", "run_id", "task")
+    __slots__ = ("_cancelled", "_checkpoint", "_extend", "_parents", "_parents_error", "_report", "_shields", "_stop_is_due", "attempt", "max_attempts", "metadata", "queue", "run_id", "task")
 
     # Written out: the dataclasses module would cost every start several milliseconds.
     def __init__(self, run_id: str, attempt: int, task: str, queue: str, max_attempts: Optional[int] = None, metadata: Optional[dict[str, Any]] = None) -> None:
@@ -35,6 +38,7 @@ class Run:
         self._parents: dict[str, dict[str, Any]] = {}
         self._parents_error: Optional[str] = None
         self._report: Optional[Callable[[str], None]] = None
+        self._extend: Optional[Extend] = None
 
     def __repr__(self) -> str:
         return f"Run(run_id={self.run_id!r}, attempt={self.attempt}, task={self.task!r}, queue={self.queue!r})"
@@ -73,6 +77,22 @@ class Run:
                 "Let large results be stored elsewhere and return references"
             )
         return self._parents
+
+    def extend(self, seconds: float) -> float:
+        """Sets (adds nothing to) the time this attempt has left, from now, and says how much was granted: less, where the broker's
+        maximum is near. Waits for the broker's answer, an event loop included. Raises ``ExtendRefused``."""
+        if not (math.isfinite(seconds) and seconds > 0):
+            raise ValueError(f"extend takes a number of seconds above 0, not {seconds!r}")
+        if self._report is None:
+            return seconds  # Tried by hand, without a worker: nobody limits it.
+        if self._extend is None:
+            raise ExtendRefused(
+                f"{self.task} (run {self.run_id}) asked for more time: its worker cannot extend runs. Upgrade it, or enqueue the run with a longer timeout"
+            )
+        answer = self._extend(math.ceil(seconds * 1000), self.uninterrupted)
+        if "timeout_ms" not in answer:
+            raise ExtendRefused(str(answer.get("message")), str(answer.get("code")))
+        return float(answer["timeout_ms"]) / 1000
 
     @contextmanager
     def uninterrupted(self) -> Iterator[None]:

@@ -11,6 +11,14 @@ class ParentsUnavailable(NonRetryableError):
     """What the runs before this one came to is too large to be given to it."""
 
 
+class ExtendRefused(Exception):
+    """The run got no other time limit: the one it has stands. ``reason`` is a word, such as ``maximum_reached``."""
+
+    def __init__(self, message: str, reason: str = "unsupported") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class RetryAfter(Exception):
     """Try again in ``seconds``, in place of the usual backoff, while attempts remain."""
 
@@ -48,5 +56,5 @@ class InvalidOutput(Exception):
 
 
 # In envelopes a class carries the name people import it by.
-for _public in (NonRetryableError, ParentsUnavailable, Postpone, RetryAfter, Terminated):
+for _public in (ExtendRefused, NonRetryableError, ParentsUnavailable, Postpone, RetryAfter, Terminated):
     _public.__module__ = "reproq_executor"

@@ -14,7 +14,7 @@ from .resolve import resolve
 class Order:
     """What the worker asks for: which run this is, and where its messages go."""
 
-    __slots__ = ("attempt", "checkpoint", "max_attempts", "report", "run_id", "task_path")
+    __slots__ = ("attempt", "checkpoint", "extend", "max_attempts", "report", "run_id", "task_path")
 
     def __init__(
         self,
@@ -24,6 +24,7 @@ class Order:
         max_attempts: Optional[int] = None,
         checkpoint: Optional[str] = None,
         report: Optional[Callable[[str], None]] = None,
+        extend: Optional[context.Extend] = None,
     ) -> None:
         self.run_id = run_id
         self.attempt = attempt
@@ -31,6 +32,7 @@ class Order:
         self.max_attempts = max_attempts
         self.checkpoint = checkpoint
         self.report = report
+        self.extend = extend
 
 
 def execute(read_payload: Callable[[], Union[bytes, str]], order: Order) -> str:
@@ -84,6 +86,7 @@ def _describe(run: context.Run, spec: dict[str, Any], order: Order) -> None:
     if order.checkpoint is not None:
         run._checkpoint = json.loads(order.checkpoint)
     run._report = order.report
+    run._extend = order.extend
 
 
 def _parse(payload: Union[bytes, str]) -> dict[str, Any]:

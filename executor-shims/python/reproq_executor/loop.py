@@ -71,6 +71,7 @@ class _Loop:
             max_attempts=message.get("max_attempts"),
             checkpoint=message.get("checkpoint"),
             report=lambda fields: self._channel.write('{"t":"progress","id":' + label + "," + fields[1:]),
+            extend=(lambda ms, shield: self._channel.ask(f'{{"t":"extend","id":{label},"timeout_ms":{ms}', shield)) if self._channel.is_answered else None,
         )
         stopping.stop_on_sigterm()
         try:

@@ -316,5 +316,17 @@ def payload_file():
     return [path, oct(os.stat(path).st_mode & 0o777)]
 
 
+def extend_then_sleep(seconds, slept):
+    granted = current().extend(seconds)
+    time.sleep(slept)
+    return granted
+
+
+def extend_for_ever():
+    while True:
+        current().extend(1)
+        time.sleep(0.1)
+
+
 def sum_of_parents():
     return sum(parent["output"] for parent in current().parents.values())

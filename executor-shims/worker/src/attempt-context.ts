@@ -1,5 +1,6 @@
 import type { Parent, TaskContext, TaskLog } from '../../../sdk-ts/src/define-task.js'
-import { CheckpointTooLarge, InvalidInput, ParentsUnavailable } from '../../../sdk-ts/src/errors.js'
+import { durationMs, InvalidDuration, type Duration } from '../../../sdk-ts/src/duration.js'
+import { CheckpointTooLarge, ExtendRefused, InvalidInput, ParentsUnavailable } from '../../../sdk-ts/src/errors.js'
 import type { Assignment, Voice } from './executor.js'
 import type { OutputOf, TaskReference } from '../../../sdk-ts/src/task-reference.js'
 import { abortSignalOf, type StopSignal } from './stop-signal.js'
@@ -34,7 +35,7 @@ export class AttemptContext implements TaskContext {
     return (this.#log ??= heardBy(this.#makeLog(this.#assignment), this.#voice))
   }
 
-  // Handlers take these two apart from the context.
+  // Handlers take these apart from the context.
   get progress() {
     return (pct: number, note?: string): void => {
       this.#voice?.progress({ ...(Number.isFinite(pct) && { pct: Math.min(Math.max(pct, 0), 100) }), ...(note !== undefined && { note: String(note) }) })
@@ -49,6 +50,16 @@ export class AttemptContext implements TaskContext {
       if (bytes > limit) throw new CheckpointTooLarge(this.task, bytes, limit)
       this.#checkpoint = text
       this.#voice?.progress({ checkpoint: text })
+    }
+  }
+
+  get extend() {
+    return async (left: Duration): Promise<number> => {
+      const ms = durationMs(left)
+      // No time at all is no limit to run within.
+      if (ms < 1) throw new InvalidDuration(left)
+      if (!this.#voice?.extend) throw new ExtendRefused(this.#assignment, 'unsupported')
+      return this.#voice.extend(ms)
     }
   }
 

@@ -1,6 +1,7 @@
 import { Head, LogFeed, Tail } from './bounded-output.js'
 import { EnvelopeGuard } from './envelope-guard.js'
 import { ENVELOPE_ROOM_BYTES, settle } from './envelope.js'
+import { extendedLine, type ExtendMessage } from './extend-message.js'
 import type { Assignment, Settlement, Stop, Voice } from './executor.js'
 import { drained, type Launched, type Launcher } from './launch.js'
 import type { ResolvedOptions } from './one-shot.js'
@@ -34,7 +35,7 @@ export class Attempt {
     this.#channel = new ResultChannel(room, (progress) => {
       options.onProgress?.(assignment, progress)
       voice?.progress(progress)
-    })
+    }, (message) => void this.#extend(message))
     this.#stdout = new Head(room)
   }
 
@@ -96,6 +97,11 @@ export class Attempt {
       onLog?.(this.#assignment, stream, text)
       this.#voice?.print(stream, text)
     })
+  }
+
+  async #extend(message: ExtendMessage): Promise<void> {
+    const line = await extendedLine(message, this.#assignment, this.#voice)
+    if (!this.#over) this.#process?.answer(line)
   }
 
   async #clear(process: Launched): Promise<void> {

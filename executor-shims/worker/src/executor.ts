@@ -13,6 +13,8 @@ export interface Voice {
   /** Whole characters, in the order they were written. */
   print(stream: LogStream, text: string): void
   progress(progress: Progress): void
+  /** Sets the run-time left, in milliseconds; resolves to what was granted. Rejects with ExtendRefused. Missing: nobody can. */
+  extend?(timeoutMs: number): Promise<number>
   /** The largest checkpoint that will be kept, as JSON text. */
   readonly checkpointBytes?: number
 }
@@ -38,11 +40,14 @@ export type StopReason = 'cancelled' | 'timeout' | 'shutdown' | 'lost_lease'
 export class Stop extends Error {
   readonly reason: StopReason
   readonly hard: boolean
-  constructor(reason: StopReason, hard = false) {
+  /** With `timeout`: the time that it was granted last, if that was not its own timeout. */
+  readonly grantedMs: number | undefined
+  constructor(reason: StopReason, hard = false, grantedMs?: number) {
     super(`The run was stopped: ${reason}`)
     this.name = 'Stop'
     this.reason = reason
     this.hard = hard
+    this.grantedMs = grantedMs
   }
 }
 

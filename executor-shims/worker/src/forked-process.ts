@@ -7,6 +7,8 @@ export interface Order {
   /** Resolves when all of its output has come. */
   closed: Promise<void>
   release: () => void
+  /** Writes on the socket of its result. */
+  answer: (line: string) => void
   /** The zygote does not answer. */
   stuck: () => void
 }
@@ -71,6 +73,10 @@ export class ForkedProcess implements Launched {
   kill(): void {
     if (this.#pid === undefined) this.#owe({ kill: true }, STUCK_MS)
     else this.#signals.kill()
+  }
+
+  answer(line: string): void {
+    this.#order?.answer(line)
   }
 
   clear(): Promise<number[]> {

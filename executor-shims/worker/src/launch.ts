@@ -26,6 +26,8 @@ export interface Launched {
   readonly closed: Promise<void>
   terminate(graceMs: number): void
   kill(): void
+  /** Writes a line on the descriptor of its result, for code that has asked something there. */
+  answer(line: string): void
   clear(): Promise<number[]>
   release(): void
 }

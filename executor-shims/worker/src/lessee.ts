@@ -4,6 +4,7 @@ import type { ReproqError } from '../../../sdk-ts/src/reproq-error.js'
 import { Answers } from './answers.js'
 import { Changes } from './changes.js'
 import { Stop, type Executor, type Settlement } from './executor.js'
+import { Extensions } from './extensions.js'
 import { Intake } from './intake.js'
 import { Link, type Greeting, type LinkOptions, type LinkOwner, type Welcome } from './link.js'
 import { Outages } from './outages.js'
@@ -42,6 +43,7 @@ export class Lessee implements LinkOwner {
   readonly #answers: Answers
   readonly #intake: Intake
   readonly #output: OutputLane
+  readonly #extensions: Extensions
   readonly #outages: Outages
   /** Told of everything that may end a wait. */
   readonly changes = new Changes()
@@ -59,7 +61,8 @@ export class Lessee implements LinkOwner {
     })
     this.#outages = new Outages({ executors: options.executors, now: options.now, log: options.log, changed: () => this.#outagesChanged() })
     this.#intake = new Intake({ lanes: options.lanes, now: options.now, send: (frame) => this.#send(frame), open: (lane) => this.#outages.open(lane) })
-    this.#output = new OutputLane({ link: this.#link, now: options.now, log: options.log })
+    this.#extensions = new Extensions({ link: this.#link })
+    this.#output = new OutputLane({ link: this.#link, now: options.now, log: options.log, extend: (held, timeoutMs) => this.#extensions.ask(held, timeoutMs) })
     this.#answers = new Answers({
       link: this.#link,
       now: options.now,
@@ -116,6 +119,7 @@ export class Lessee implements LinkOwner {
     this.#pulse.stop()
     this.#answers.stop()
     this.#output.stop()
+    this.#extensions.stop()
     this.#outages.stop()
   }
 
@@ -135,6 +139,7 @@ export class Lessee implements LinkOwner {
     for (const held of cancelled) this.#cancel(held, false, 'cancelled')
     // Before the results: with those the handles are gone.
     this.#output.welcomed(welcome)
+    this.#extensions.welcomed(welcome)
     this.#answers.welcomed(welcome.limits)
     this.#pulse.welcomed(helloSentAt, welcome.hb_ms, { leaseMs: welcome.lease_ms, safetyMs: welcome.safety_ms, reconnectMs: welcome.reconnect_ms })
     this.#intake.welcomed()
@@ -153,6 +158,8 @@ export class Lessee implements LinkOwner {
         return this.#confirmed(frame)
       case 'result_no':
         return this.#refused(frame)
+      case 'extended':
+        return this.#extended(frame)
       case 'drain':
         if (frame.reason === RETIRE) return this.#options.retired(frame.grace_ms)
         return this.#log.info('The broker is shutting down', { reason: frame.reason })
@@ -242,6 +249,13 @@ export class Lessee implements LinkOwner {
     this.#adjustIntake()
   }
 
+  #extended({ items }: BrokerFrameOf['extended']) {
+    for (const item of items) {
+      const held = this.#slots.get(item.l)
+      if (held) this.#extensions.answered(held, item)
+    }
+  }
+
   // ── runs ──
 
   #startNext() {
@@ -257,6 +271,7 @@ export class Lessee implements LinkOwner {
     this.#options.tell('run.started', () => factsOf(held))
     const settlement = await perform(held.assignment, held.stopping, this.#options.executors, this.#output.voiceOf(held))
     const wallMs = this.#options.now() - startedAt
+    this.#extensions.forget(held)
     if (settlement.error || this.#outages.isAny) this.#judge(held, settlement)
     this.#options.tell('run.settled', () => ({ ...factsOf(held), outcome: settlement.outcome, wallMs, error: settlement.error && `${settlement.error.class}: ${settlement.error.message}` }))
     if (this.#slots.ended(held)) this.#report(held, settlement, wallMs)
@@ -333,6 +348,7 @@ export class Lessee implements LinkOwner {
     this.#slots.remove(held)
     this.#answers.forget(held)
     this.#output.forget(held)
+    this.#extensions.forget(held)
     this.#passed(held)
   }
 

@@ -1,11 +1,13 @@
 import { invalidOutput, isEnvelope, notJson, type Envelope } from './envelope.js'
 import type { Assignment, Settlement } from './executor.js'
+import { extendMessageOf, type ExtendMessage } from './extend-message.js'
 
 /** What a loop executor says, one line each (executor-shims/CONTRACT.md). `text` is the line as it came. */
 export type Reply =
   | { t: 'ready'; protocol: unknown; caps: string[] }
   | { t: 'done'; id: string; text: string; envelope: Envelope }
   | { t: 'progress'; id: string; text: string }
+  | { t: 'extend'; id: string; message: ExtendMessage }
   | { t: 'recycle'; reason: string }
   /** Kinds this worker does not know, and answers it did not ask for. */
   | { t: 'other' }
@@ -35,6 +37,10 @@ function readAs(text: string, value: unknown): Reply | Fault {
   if (t === 'ready') return { t, protocol, caps: Array.isArray(caps) ? caps.filter((cap) => typeof cap === 'string') : [] }
   if (t === 'recycle') return { t, reason: typeof reason === 'string' ? reason : '' }
   if (t === 'progress' && typeof id === 'string') return { t, id, text }
+  if (t === 'extend' && typeof id === 'string') {
+    const message = extendMessageOf(value)
+    return message ? { t, id, message } : { t: 'other' }
+  }
   if (t !== 'done' || typeof id !== 'string') return { t: 'other' }
   return isEnvelope(value) ? { t, id, text, envelope: value } : { fault: invalidOutput(`The result has no member "ok": ${text.slice(0, 200)}`) }
 }

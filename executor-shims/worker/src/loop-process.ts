@@ -161,6 +161,7 @@ export class LoopProcess {
     else if (reply.t === 'ready') this.#greet(reply)
     else if (reply.t === 'recycle') this.wear(reply.reason || 'it asked for it')
     else if (reply.t === 'progress') this.#report(reply)
+    else if (reply.t === 'extend') void this.#extend(reply)
     else if (reply.t === 'done') this.#done(reply)
   }
 
@@ -174,6 +175,11 @@ export class LoopProcess {
 
   #report({ id, text }: Extract<Reply, { t: 'progress' }>): void {
     this.#flight.get(id)?.report(progressOf(text))
+  }
+
+  async #extend({ id, message }: Extract<Reply, { t: 'extend' }>): Promise<void> {
+    const line = await this.#flight.get(id)?.extend(message)
+    if (line !== undefined && this.#flight.has(id)) this.#group.answer(line)
   }
 
   /** What was printed before is in other pipes; all of them are read before the next turn of the event loop. */

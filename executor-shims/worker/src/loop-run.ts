@@ -1,5 +1,6 @@
 import { LogFeed, Tail } from './bounded-output.js'
 import type { Assignment, Settlement, Stop, Voice } from './executor.js'
+import { extendedLine, type ExtendMessage } from './extend-message.js'
 import type { Progress } from './progress.js'
 import type { LoopOptions } from './loop-process.js'
 
@@ -42,6 +43,10 @@ export class LoopRun {
   report(progress: Progress): void {
     this.#onProgress?.(this.assignment, progress)
     this.#voice?.progress(progress)
+  }
+
+  extend(message: ExtendMessage): Promise<string> {
+    return extendedLine(message, this.assignment, this.#voice)
   }
 
   print(stream: 'stdout' | 'stderr', chunk: Buffer): void {

@@ -38,7 +38,7 @@ export class LoopExecutor implements Executor {
   constructor({ allow = [], env = [], extraEnv = {}, processes = PROCESSES, ...options }: LoopExecutorOptions) {
     this.name = options.name
     this.#allow = allow
-    this.#options = { ...DEFAULTS, ...options, env: childEnvironment(process.env, env, { ...extraEnv, REPROQ_RESULT_FD: '3', REPROQ_PROTOCOLS: '1' }) }
+    this.#options = { ...DEFAULTS, ...options, env: childEnvironment(process.env, env, { ...extraEnv, REPROQ_RESULT_FD: '3', REPROQ_PROTOCOLS: '1', REPROQ_EXTEND: '1' }) }
     this.#pool = new Pool({ processes, start: () => new LoopProcess(this.#options) })
   }
 

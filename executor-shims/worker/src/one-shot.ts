@@ -57,7 +57,7 @@ export class OneShotExecutor implements Executor {
     this.name = options.name
     this.#options = { ...DEFAULTS, ...options }
     const { command, cwd, env, extraEnv } = this.#options
-    this.#launch = launch ?? spawning({ command, cwd, env: childEnvironment(process.env, env, { ...extraEnv, REPROQ_RESULT_FD: '3' }) })
+    this.#launch = launch ?? spawning({ command, cwd, env: childEnvironment(process.env, env, { ...extraEnv, REPROQ_RESULT_FD: '3', REPROQ_EXTEND: '1' }) })
   }
 
   serves(task: string): boolean {

@@ -1,6 +1,7 @@
 import { StringDecoder } from 'node:string_decoder'
 import { LOG_STREAMS, LOG_TEXT, type LogItem, type LogStream, type ProgressItem, type WorkerFrame } from '../../../protocol/src/index.js'
 import type { TaskLog } from '../../../sdk-ts/src/define-task.js'
+import { ExtendRefused } from '../../../sdk-ts/src/errors.js'
 import type { Voice } from './executor.js'
 import type { Link, Welcome } from './link.js'
 import type { Progress } from './progress.js'
@@ -12,6 +13,8 @@ export interface OutputLaneOptions {
   /** Milliseconds, monotonic. */
   now: () => number
   log: TaskLog
+  /** Asks for another run-time limit; see Voice. */
+  extend?: (held: HeldRun, timeoutMs: number) => Promise<number>
 }
 
 /** What code prints in one breath goes out together. */
@@ -62,6 +65,10 @@ export class OutputLane {
 
   voiceOf(held: HeldRun): Voice {
     return new RunVoice(held, this)
+  }
+
+  extend(held: HeldRun, timeoutMs: number): Promise<number> {
+    return this.#options.extend ? this.#options.extend(held, timeoutMs) : Promise.reject(new ExtendRefused(held.assignment, 'unsupported'))
   }
 
   get checkpointBytes(): number {
@@ -241,6 +248,10 @@ class RunVoice implements Voice {
 
   progress(progress: Progress): void {
     this.#lane.progress(this.#held, progress)
+  }
+
+  extend(timeoutMs: number): Promise<number> {
+    return this.#lane.extend(this.#held, timeoutMs)
   }
 }
 

@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
+import type { Writable } from 'node:stream'
 import { hasMembers } from './group-members.js'
 import { ProcessSignals } from './process-signals.js'
 
@@ -57,6 +58,12 @@ export class ProcessGroup {
   /** Kills what the leader left behind. Returns the process ids that survived even that. */
   clear(): Promise<number[]> {
     return this.#signals.clear()
+  }
+
+  /** On descriptor 3, which is a socket and goes both ways. */
+  answer(line: string): void {
+    const socket = this.child.stdio[3] as Writable | null | undefined
+    if (socket?.writable) socket.write(line)
   }
 
   /** Closes our ends of its pipes. */

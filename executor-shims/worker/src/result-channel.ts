@@ -1,22 +1,25 @@
 import { Head } from './bounded-output.js'
+import { extendMessageOf, type ExtendMessage } from './extend-message.js'
 import { progressOf, type Progress } from './progress.js'
 
 const NEWLINE = 0x0a
 /** How a message begins that is not the envelope. */
 const MESSAGE = Buffer.from('{"t":')
 
-/** Descriptor 3 of a one-shot executor: any number of progress messages, then the envelope, of which the first `limit` bytes are kept. */
+/** Descriptor 3 of a one-shot executor: any number of messages, then the envelope, of which the first `limit` bytes are kept. */
 export class ResultChannel {
   readonly #envelope: Head
   readonly #limit: number
   readonly #report: ((progress: Progress) => void) | undefined
+  readonly #extend: ((message: ExtendMessage) => void) | undefined
   /** The beginning of a line, as long as it may still become a message; undefined once the envelope has begun. */
   #line: Buffer | undefined = Buffer.alloc(0)
 
-  constructor(limit: number, report?: (progress: Progress) => void) {
+  constructor(limit: number, report?: (progress: Progress) => void, extend?: (message: ExtendMessage) => void) {
     this.#envelope = new Head(limit)
     this.#limit = limit
     this.#report = report
+    this.#extend = extend
   }
 
   push(chunk: Buffer): void {
@@ -48,7 +51,10 @@ export class ResultChannel {
   #read(text: string): void {
     try {
       const message: unknown = JSON.parse(text)
-      if (typeof message === 'object' && message !== null && 't' in message && message.t === 'progress') this.#report?.(progressOf(text))
+      if (typeof message !== 'object' || message === null || !('t' in message)) return
+      if (message.t === 'progress') this.#report?.(progressOf(text))
+      const question = message.t === 'extend' ? extendMessageOf(message) : undefined
+      if (question) this.#extend?.(question)
     } catch {
       // Progress is lossy by design; the result is judged by its own line.
     }

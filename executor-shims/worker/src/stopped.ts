@@ -15,15 +15,16 @@ export function settleStopped(stop: Stop, assignment: Pick<Assignment, 'timeout_
     outcome: stop.reason === 'timeout' ? 'timeout' : 'cancelled',
     error: {
       class: stop.reason === 'timeout' ? 'Timeout' : 'Cancelled',
-      message: MESSAGES[stop.reason](assignment.timeout_ms),
+      message: MESSAGES[stop.reason](assignment.timeout_ms, stop.grantedMs),
       ...(traceback !== undefined && { traceback }),
     },
     ...(settlement?.exit && { exit: settlement.exit }),
   }
 }
 
-const MESSAGES: Record<StopReason, (timeoutMs: number) => string> = {
-  timeout: (timeoutMs) => `The run took longer than its timeout of ${timeoutMs} ms and was stopped`,
+const MESSAGES: Record<StopReason, (timeoutMs: number, grantedMs?: number) => string> = {
+  timeout: (timeoutMs, grantedMs) =>
+    grantedMs === undefined ? `The run took longer than its timeout of ${timeoutMs} ms and was stopped` : `The run took longer than the ${grantedMs} ms it was last given by extend, and was stopped`,
   cancelled: () => 'The run was cancelled',
   shutdown: () => 'The worker shut down before the run had ended',
   lost_lease: () => 'The worker lost its lease of the run, which may be running elsewhere by now',

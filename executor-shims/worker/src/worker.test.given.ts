@@ -1,5 +1,5 @@
 import type { Outcome } from '../../../protocol/src/index.js'
-import type { Assignment, Executor, Settlement, Stop } from './executor.js'
+import type { Assignment, Executor, Settlement, Stop, Voice } from './executor.js'
 import { ScriptedBroker, TERMS, type Conversation } from './scripted-broker.test.given.js'
 import { Worker, type WorkerEventMap, type WorkerOptions } from './worker.js'
 
@@ -9,6 +9,7 @@ const BOUND_MS = 5_000
 export interface Execution {
   assignment: Assignment
   signal: AbortSignal
+  voice: Voice | undefined
   /** Ends it. */
   settle(settlement: Settlement): void
   /** Why it was told to stop. */
@@ -29,11 +30,12 @@ export class HandExecutor implements Executor {
     return task !== 'nobodys'
   }
 
-  execute(assignment: Assignment, signal: AbortSignal): Promise<Settlement> {
+  execute(assignment: Assignment, signal: AbortSignal, voice?: Voice): Promise<Settlement> {
     return new Promise((settle) => {
       this.executions.push({
         assignment,
         signal,
+        voice,
         settle,
         get stop() {
           return signal.reason as Stop | undefined
@@ -85,7 +87,7 @@ interface Test {
 }
 
 /** A worker that was welcomed by a scripted broker. */
-export async function given(t: Test, options: Partial<WorkerOptions> = {}, { terms = TERMS, now }: { terms?: typeof TERMS; now?: () => number } = {}) {
+export async function given(t: Test, options: Partial<WorkerOptions> = {}, { terms = TERMS, caps = ['resume'], now }: { terms?: typeof TERMS; caps?: string[]; now?: () => number } = {}) {
   const broker = await ScriptedBroker.start(t)
   const executor = new HandExecutor()
   const worker = new Worker({ url: broker.url, name: 'given', concurrency: 2, window: 4, executors: [executor], log: silent, drainMs: 4_000, ...options }, now)
@@ -97,7 +99,7 @@ export async function given(t: Test, options: Partial<WorkerOptions> = {}, { ter
   const arriving = broker.connection()
   const starting = worker.start()
   const link = await arriving
-  const hello = await link.greet(terms)
+  const hello = await link.greet({ ...terms, caps })
   await starting
   return { broker, executor, worker, link, hello }
 }

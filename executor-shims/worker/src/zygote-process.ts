@@ -96,7 +96,7 @@ export class ZygoteProcess {
 
   #start(): { ended: Promise<Ending> } {
     const { command, cwd, env, startTimeoutMs, onOutput } = this.#options
-    const group = new ProcessGroup(command, { cwd, env: { ...env, REPROQ_RESULT_FD: '3', REPROQ_PROTOCOLS: '1', REPROQ_ZYGOTE_SOCKET: this.#sockets.path }, stdio: ['pipe', 'pipe', 'pipe', 'pipe'] })
+    const group = new ProcessGroup(command, { cwd, env: { ...env, REPROQ_RESULT_FD: '3', REPROQ_PROTOCOLS: '1', REPROQ_EXTEND: '1', REPROQ_ZYGOTE_SOCKET: this.#sockets.path }, stdio: ['pipe', 'pipe', 'pipe', 'pipe'] })
     this.#group = group
     this.#startTimer = setTimeout(() => this.#failToStart(`it was not ready within ${startTimeoutMs} ms`), startTimeoutMs)
     const lines = new Lines(REPLY_BYTES, (line) => this.#take(line), () => group.kill())

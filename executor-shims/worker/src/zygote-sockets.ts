@@ -14,6 +14,7 @@ const DESCRIPTORS = 3
 interface Expected {
   outlets: Outlets
   sockets: Set<Socket>
+  result?: Socket
   opened: number
   closed: () => void
 }
@@ -37,7 +38,7 @@ export class ZygoteSockets {
   }
 
   /** The connections of one run go to these outlets. `closed` resolves when all of them have come and ended. */
-  expect(run: string, outlets: Outlets): { closed: Promise<void>; release: () => void } {
+  expect(run: string, outlets: Outlets): { closed: Promise<void>; release: () => void; answer: (line: string) => void } {
     const expected: Expected = { outlets, sockets: new Set(), opened: 0, closed: () => {} }
     const closed = new Promise<void>((resolve) => {
       expected.closed = resolve
@@ -47,7 +48,10 @@ export class ZygoteSockets {
       this.#expected.delete(run)
       for (const socket of expected.sockets) socket.destroy()
     }
-    return { closed, release }
+    const answer = (line: string) => {
+      if (expected.result?.writable) expected.result.write(line)
+    }
+    return { closed, release, answer }
   }
 
   /** Takes no more connections. Those that are there end with their runs. */
@@ -81,6 +85,7 @@ export class ZygoteSockets {
     if (!expected || !take) return void socket.destroy()
     expected.opened++
     expected.sockets.add(socket)
+    if (Number(descriptor) === RESULT_FD) expected.result = socket
     if (rest.length > 0) take(rest)
     socket.on('data', take)
     socket.once('close', () => {

@@ -8,6 +8,7 @@ import type { Progress } from '../engine/progress.js'
 import type { Settle } from '../engine/settle.js'
 import type { Events } from '../events.js'
 import type { Leased } from '../runs/lease.js'
+import type { WantedLimit } from '../runs/run-limit.js'
 import type * as sessions from '../sessions/sessions.js'
 import type { Entry } from './ledger.js'
 import type { Links } from './links.js'
@@ -26,6 +27,8 @@ export interface LinkContext {
   sessions: typeof sessions
   /** Heartbeats of all links, renewed in one statement. True: renewed; false: the session is over or another connection's. */
   renewals: GroupCommit<sessions.Session, boolean>
+  /** Run-time limits that running code asks for: what is left in ms, undefined: the lease is over. */
+  limits: GroupCommit<WantedLimit, number | undefined>
   links: Links
   /** Milliseconds, monotonic. */
   now(): number

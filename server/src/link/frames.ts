@@ -4,6 +4,7 @@ import type { Outcome } from '../engine/group-commit.js'
 import type { Disposition, Reported } from '../engine/settle.js'
 import type { Release } from '../runs/release.js'
 import type { Reconciled } from '../sessions/sessions.js'
+import { extend } from './extend.js'
 import type { Entry } from './ledger.js'
 import type { Link } from './link.js'
 import { checkpointLimit, log, progress } from './output-frames.js'
@@ -24,6 +25,7 @@ export const handlers: Handlers = {
   release,
   log,
   progress,
+  extend,
   drain: (link) => link.draining(),
   bye,
 }

@@ -12,6 +12,7 @@ import { Output } from '../engine/output.js'
 import { Progress } from '../engine/progress.js'
 import { Settle } from '../engine/settle.js'
 import { Events } from '../events.js'
+import { setRunLimits } from '../runs/run-limit.js'
 import * as sessions from '../sessions/sessions.js'
 import type { LinkContext } from './context.js'
 import { settleUndeliverable } from './holdings.js'
@@ -69,6 +70,7 @@ async function givenLinks(t: Test, overrides: Overrides = {}) {
       const renewed = await sessions.renew(db, batch, config.leaseMs)
       return batch.map(({ sessionId }) => renewed.has(sessionId))
     }, { limit: 100 }),
+    limits: new GroupCommit((wanted) => setRunLimits(db, wanted, config.maxTimeoutMs), { limit: 500 }),
     links: new Links(),
     now: () => clock.now,
     settleUndeliverable: (entry, run, done) => settleUndeliverable(context, entry, run, done),

@@ -9,8 +9,8 @@ export type Phase = 'greeting' | 'opening' | 'open' | 'draining' | 'leaving' | '
 const legal: Record<Phase, readonly WorkerFrame['t'][]> = {
   greeting: ['hello'],
   opening: [],
-  open: ['subs', 'accept', 'hb', 'result', 'release', 'log', 'progress', 'drain', 'bye'],
-  draining: ['subs', 'accept', 'hb', 'result', 'release', 'log', 'progress', 'drain', 'bye'],
+  open: ['subs', 'accept', 'hb', 'result', 'release', 'log', 'progress', 'extend', 'drain', 'bye'],
+  draining: ['subs', 'accept', 'hb', 'result', 'release', 'log', 'progress', 'extend', 'drain', 'bye'],
   leaving: ['hb', 'accept'],
   closed: [],
 }

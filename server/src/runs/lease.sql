@@ -39,7 +39,7 @@ WITH limited AS MATERIALIZED (
             t.spec_json, t.cancel_requested, t.reproq_retry, t.workflow_id, t.reproq_checkpoint, t.reproq_crashes
 ), held AS (
   INSERT INTO reproq_leases (result_id, session_id) SELECT result_id, ($3::bigint[])[($2::int[])[slot]] FROM leased
-  ON CONFLICT (result_id) DO UPDATE SET session_id = excluded.session_id
+  ON CONFLICT (result_id) DO UPDATE SET session_id = excluded.session_id, run_until = NULL
 )
 SELECT (SELECT count(*)::int FROM next) AS taken, (SELECT string_agg(turn || ':' || last, ',') FROM (SELECT turn, max(claim_key) AS last FROM next GROUP BY turn) AS mark) AS reached, (SELECT yes FROM limited) OR EXISTS (SELECT FROM candidate WHERE gated) AS gated,
        l.slot::int - 1 AS slot, l.result_id::text AS run, l.reproq_lease_id::text AS lease,
