@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Stop, type Voice } from '../worker/src/executor.js'
 import { LoopExecutor } from '../worker/src/loop.js'
-import { assignment, givenExecutor, type Common } from '../worker/src/one-shot.test.given.js'
+import { assignment, givenExecutor } from '../worker/src/one-shot.test.given.js'
 import { OneShotExecutor } from '../worker/src/one-shot.js'
 
 const folder = fileURLToPath(new URL('.', import.meta.url))
@@ -56,8 +56,9 @@ t.test('a fresh Node process for each run', async (t) => {
 
 t.test('code asks for more time on the descriptor of its result, several runs at once, and hears what it got or why not', async (t) => {
   const voice = { print() {}, progress() {}, extend: async (ms: number) => ms / 2 }
-  for (const make of [(common: Common) => new OneShotExecutor({ ...common, command }), (common: Common) => new LoopExecutor({ ...common, command: [...command, '--loop', '--concurrent'], processes: 1 })]) {
-    const { executor } = givenExecutor(t, make)
+  const oneShot = givenExecutor(t, (common) => new OneShotExecutor({ ...common, command }))
+  const loop = givenExecutor(t, (common) => new LoopExecutor({ ...common, command: [...command, '--loop', '--concurrent'], processes: 1 }))
+  for (const { executor } of [oneShot, loop]) {
     const run = (ms: number, heard?: Voice) => executor.execute(assignment('conformance.extend', [ms]), never, heard)
     t.same((await Promise.all([run(2_000, voice), run(4_000, voice)])).map(({ output }) => output), ['1000', '2000'])
     t.match(await run(1_000), { outcome: 'error', error: { class: 'ExtendRefused', message: /cannot extend runs/ } })

@@ -13,8 +13,11 @@ import { LEDGER_TASKS, workerProcess, type WorkerOptions } from '../helpers/work
 // Running code sets its own run-time limit: in every kind of executor, through real processes, sockets and Postgres.
 
 const SHIM = fileURLToPath(new URL('../../executor-shims/node/shim.js', import.meta.url))
-const MAX_MS = 2_500
-const ENOUGH = { extendMs: 60_000, ms: 1_500 }
+// A process starts within the limit of its run, and it starts slowly on a busy machine.
+const LIMIT_MS = 2_000
+const LONGER_MS = 2_200
+const MAX_MS = 4_500
+const ENOUGH = { extendMs: 60_000, ms: LONGER_MS }
 const python = (task: string) => remoteTask<{ args: unknown[] }, unknown>(`fault_tasks.${task}`)
 
 async function ended(run: RunHandle<unknown>) {
@@ -24,22 +27,22 @@ async function ended(run: RunHandle<unknown>) {
   }, 20_000)
 }
 
-const ONCE = { maxAttempts: 1, timeout: '1s' } as const
+const ONCE = { maxAttempts: 1, timeout: LIMIT_MS } as const
 
 const KINDS: [string, Partial<WorkerOptions>][] = [
   ['TypeScript in the worker', {}],
   ['TypeScript in a process of its own', { tasks: { executor: `${process.execPath} ${SHIM} ${LEDGER_TASKS}` } }],
 ]
 for (const [kind, options] of KINDS) {
-  t.test(`${kind}: a run of one second that extends lives on, one that does not is stopped, and none goes beyond the maximum`, async (t) => {
+  t.test(`${kind}: a run of two seconds that extends lives on, one that does not is stopped, and none goes beyond the maximum`, async (t) => {
     const { url, token, reproq } = await anyBroker(t, { maxTimeoutMs: MAX_MS })
     const ledger = testLedger(t)
     await workerProcess(t, { urls: url, token, name: 'typescript', concurrency: 3, ...options, env: ledger.env })
     const [lives, stopped, cut] = await Promise.all([reproq.enqueue(extending, ENOUGH, ONCE), reproq.enqueue(work, { ms: 60_000 }, ONCE), reproq.enqueue(insatiable, undefined, ONCE)])
     const { status, output } = await ended(lives)
     t.equal(status, 'SUCCESSFUL')
-    t.ok(Number(output) > 1_000 && Number(output) <= MAX_MS, `less is granted than was asked for: ${String(output)}`)
-    t.match(await ended(stopped), { status: 'FAILED', errors: [{ kind: 'timeout', message: /its timeout of 1000 ms/ }] })
+    t.ok(Number(output) > LONGER_MS && Number(output) <= MAX_MS, `less is granted than was asked for: ${String(output)}`)
+    t.match(await ended(stopped), { status: 'FAILED', errors: [{ kind: 'timeout', message: /its timeout of 2000 ms/ }] })
     // Near the maximum either its last wish is refused, or the limit comes first.
     t.match(await ended(cut), { status: 'FAILED', errors: [{ message: /last given by extend|nothing is left of the longest time/ }] })
   })
@@ -50,12 +53,12 @@ for (const pythonMode of ['one-shot', 'loop', 'zygote']) {
     const { url, token, reproq } = await anyBroker(t, { maxTimeoutMs: MAX_MS })
     await workerProcess(t, { urls: url, token, name: 'python', concurrency: 3, tasks: { pythonMode } })
     const enqueue = (task: string, ...args: unknown[]) => reproq.enqueue(python(task), { args }, ONCE)
-    // Warm processes start first: what they take for that is not to be of the second that a run has.
+    // Warm processes start first, once.
     await reproq.enqueue(python('echo'), { args: [1] }).then((run) => run.result({ timeout: '20s' }))
-    const [lives, stopped, cut] = await Promise.all([enqueue('extend_then_sleep', 60, 1.5), enqueue('wait'), enqueue('extend_for_ever')])
+    const [lives, stopped, cut] = await Promise.all([enqueue('extend_then_sleep', 60, LONGER_MS / 1_000), enqueue('wait'), enqueue('extend_for_ever')])
     const { status, output, errors } = await ended(lives)
     t.equal(status, 'SUCCESSFUL', JSON.stringify(errors))
-    t.ok(Number(output) > 1 && Number(output) <= MAX_MS / 1_000, `in seconds, and less than was asked for: ${String(output)}`)
+    t.ok(Number(output) > LONGER_MS / 1_000 && Number(output) <= MAX_MS / 1_000, `in seconds, and less than was asked for: ${String(output)}`)
     t.match(await ended(stopped), { status: 'FAILED', errors: [{ kind: 'timeout' }] })
     t.match(await ended(cut), { status: 'FAILED', errors: [{ message: /last given by extend|nothing is left of the longest time/ }] })
   })

@@ -28,7 +28,7 @@ export function given(t: Test, options: Partial<OneShotOptions> = {}): Given {
   return givenExecutor(t, (common) => new OneShotExecutor({ ...common, ...options, extraEnv: { ...common.extraEnv, ...options.extraEnv } }))
 }
 
-export type Common = Required<Pick<OneShotOptions, 'name' | 'command' | 'allow' | 'cwd' | 'onLog' | 'extraEnv'>>
+type Common = Required<Pick<OneShotOptions, 'name' | 'command' | 'allow' | 'cwd' | 'onLog' | 'extraEnv'>>
 
 /** An executor whose processes carry a mark: when the test ends and it is stopped, none of them may be left. */
 export function givenExecutor<E extends Executor>(t: Test, make: (common: Common) => E): Given<E> {
