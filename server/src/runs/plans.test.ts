@@ -9,6 +9,7 @@ import './finalize.js'
 import './lease.js'
 import './promote.js'
 import './release.js'
+import './run-limit.js'
 import './succeed.js'
 import './unblock.js'
 import './watch.js'
@@ -53,6 +54,7 @@ function parameters(session: string, held: readonly string[], waiting: readonly 
     unblock: [String(BATCH)],
     'lease-gated': [lane, ...slots, '1000'],
     overdue: ['5000', array([session])],
+    'run-limit': [array(held), leases, array(held.map(() => 60_000)), '86400000'],
     refusals: [array(held), leases],
     shorten: [session, '1', '1000'],
   }
