@@ -104,7 +104,7 @@ BEGIN
 END $$;
 CREATE TRIGGER reproq_workflow_run_insert AFTER INSERT ON workflow_runs FOR EACH ROW EXECUTE FUNCTION reproq_note_workflow_run();
 
--- Reads at most `most` notes, the oldest first, and does what they ask for: one step. Children of runs that it fails are for
+-- Takes at most `most` notes, the oldest first, and does what they ask for: one step. Children of runs that it fails are for
 -- the next step, so that no lock is held for longer. busy: somebody else is at it. taken: notes that are done with.
 -- postponed: notes about runs whose row somebody holds. runs: [{run, queue, task, status}] of the runs it moved.
 --
@@ -119,6 +119,7 @@ DECLARE
   changed bigint[];
   locked bigint[];
   held_up bigint[];
+  left_out integer;
 BEGIN
   taken := 0;
   postponed := 0;
@@ -126,36 +127,41 @@ BEGIN
   -- One at a time: nothing below races with itself.
   busy := NOT pg_try_advisory_xact_lock(7241865327);
   IF busy THEN RETURN; END IF;
-  notes := ARRAY(SELECT c FROM reproq_workflow_changes c ORDER BY c.seq LIMIT most);
-  IF notes = '{}' THEN RETURN; END IF;
+  LOOP
+    notes := ARRAY(SELECT c FROM reproq_workflow_changes c WHERE c.seq > coalesce((notes[cardinality(notes)]).seq, 0) ORDER BY c.seq LIMIT most);
+    IF notes = '{}' THEN RETURN; END IF;
 
-  PERFORM reproq_link_foreign(ARRAY(SELECT n.result_id FROM unnest(notes) n WHERE n.became = 'WAITING'));
+    PERFORM reproq_link_foreign(ARRAY(SELECT n.result_id FROM unnest(notes) n WHERE n.became = 'WAITING'));
 
-  WITH child AS (
-    SELECT d.child_id FROM (SELECT DISTINCT n.result_id FROM unnest(notes) n) p JOIN reproq_dependencies d ON d.parent_id = p.result_id
-    UNION SELECT n.result_id FROM unnest(notes) n WHERE n.became = 'WAITING'
-  ), candidate AS (
-    SELECT t.result_id FROM child c JOIN task_runs t ON t.result_id = c.child_id WHERE t.status IN ('WAITING', 'FAILED', 'CANCELLED')
-  ), taken AS (
-    SELECT t.result_id FROM task_runs t WHERE t.result_id IN (SELECT result_id FROM candidate) AND t.status IN ('WAITING', 'FAILED', 'CANCELLED') ORDER BY t.result_id FOR NO KEY UPDATE SKIP LOCKED
-  )
-  SELECT ARRAY(SELECT result_id FROM taken), ARRAY(SELECT result_id FROM candidate EXCEPT SELECT result_id FROM taken) INTO locked, held_up;
+    WITH child AS (
+      SELECT d.child_id FROM (SELECT DISTINCT n.result_id FROM unnest(notes) n) p JOIN reproq_dependencies d ON d.parent_id = p.result_id
+      UNION SELECT n.result_id FROM unnest(notes) n WHERE n.became = 'WAITING'
+    ), candidate AS (
+      SELECT t.result_id FROM child c JOIN task_runs t ON t.result_id = c.child_id WHERE t.status IN ('WAITING', 'FAILED', 'CANCELLED')
+    ), taken AS (
+      SELECT t.result_id FROM task_runs t WHERE t.result_id IN (SELECT result_id FROM candidate) AND t.status IN ('WAITING', 'FAILED', 'CANCELLED') ORDER BY t.result_id FOR NO KEY UPDATE SKIP LOCKED
+    )
+    SELECT ARRAY(SELECT result_id FROM taken), ARRAY(SELECT result_id FROM candidate EXCEPT SELECT result_id FROM taken) INTO locked, held_up;
 
-  IF held_up = '{}' THEN
-    kept := notes;
-  ELSE
-    SELECT coalesce(array_agg(n), '{}') INTO kept FROM unnest(notes) n
-     WHERE NOT EXISTS (SELECT FROM unnest(held_up) h (id) WHERE h.id = n.result_id OR EXISTS (SELECT FROM reproq_dependencies d WHERE d.child_id = h.id AND d.parent_id = n.result_id));
-  END IF;
+    IF held_up = '{}' THEN
+      kept := notes;
+    ELSE
+      SELECT coalesce(array_agg(n), '{}') INTO kept FROM unnest(notes) n
+       WHERE NOT EXISTS (SELECT FROM unnest(held_up) h (id) WHERE h.id = n.result_id OR EXISTS (SELECT FROM reproq_dependencies d WHERE d.child_id = h.id AND d.parent_id = n.result_id));
+    END IF;
+    postponed := postponed + cardinality(notes) - cardinality(kept);
+    -- A child that is held and has many parents keeps as many notes here: those of others stand behind them.
+    EXIT WHEN kept <> '{}' OR cardinality(notes) < most;
+  END LOOP;
   DELETE FROM reproq_workflow_changes c USING unnest(kept) k WHERE c.seq = k.seq;
-  postponed := cardinality(notes) - cardinality(kept);
   -- Children that begin to wait are looked at as a whole; of the others, only what has changed for them.
   waiting := ARRAY(SELECT DISTINCT k.result_id FROM unnest(kept) k WHERE k.became = 'WAITING');
   changed := ARRAY(SELECT DISTINCT k.result_id FROM unnest(kept) k WHERE k.result_id IS NOT NULL);
 
   runs := reproq_advance_children(waiting, changed, locked);
-  postponed := postponed + reproq_count_workflows(kept);
-  taken := cardinality(notes) - postponed;
+  left_out := reproq_count_workflows(kept);
+  postponed := postponed + left_out;
+  taken := cardinality(kept) - left_out;
 END $$;
 
 -- Rows that Reproq's own code made say what they wait for in their own way: a link of a chain by its parent_id, the callback of

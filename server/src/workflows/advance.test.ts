@@ -173,6 +173,26 @@ t.test('a run whose row somebody holds comes with a later step; the others do no
   t.strictSame(await misled(given.others), [])
 })
 
+t.test('a held run with more parents than a step takes notes keeps nobody else waiting', async (t) => {
+  const given = await givenDatabase(t)
+  const session = await givenSession(given.db)
+  const members = ['a', 'b', 'c', 'd', 'e']
+  const wide = await givenWorkflow(given.db, [...members.map((name) => node(name)), node('sum', members)])
+  await well(given, await leaseAll(given.db, session))
+  const other = await givenWorkflow(given.db, [node('a'), node('b', ['a'])])
+  await well(given, await leaseAll(given.db, session))
+  const client = await given.others.connect()
+  await client.query('BEGIN')
+  await client.query('SELECT FROM task_runs WHERE result_id = $1 FOR UPDATE', [wide.ids.sum])
+  t.match(await advance(given.db, 2), { taken: 1, postponed: 5, runs: [{ run: other.ids.b, status: 'READY' }] })
+  t.match(await advance(given.db, 2), { taken: 0, postponed: 5, runs: [] })
+  await client.query('COMMIT')
+  client.release()
+  await advanceAll(given.db)
+  t.equal(await statusOf(given.others, wide.ids.sum as string), 'READY')
+  t.strictSame(await misled(given.others), [])
+})
+
 t.test('a parent that is deleted before it has ended fails its children; one deleted afterwards has ended all the same', async (t) => {
   const given = await givenDatabase(t)
   const session = await givenSession(given.db)
