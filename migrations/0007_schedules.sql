@@ -168,6 +168,11 @@ CREATE FUNCTION reproq_overlaps(task periodic_tasks) RETURNS boolean LANGUAGE sq
      WHERE f.name = task.name AND (t.status IN ('READY', 'WAITING') OR (t.status = 'RUNNING' AND task.reproq_overlap = 'skip')))
 $$;
 
+-- Whether an error is one of a lock, the connection or the machine, and so no fault of the row: it may be gone the next time.
+CREATE FUNCTION reproq_is_transient(state text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+  SELECT state ~ '^(08|40|53|55|57|58)'
+$$;
+
 -- Fires one slot, or none (`slot` null), and moves the row on to `next_at`. Only while the row still is the version that was
 -- read: whoever fires, plans or edits it makes a new one, and a row that another scheduler holds is skipped. Without a spec it makes one.
 -- Outcomes: fired, skipped (overlap), duplicate (the slot has its run), planned (none was to fire), moved (not ours any more), failed.
@@ -197,8 +202,7 @@ BEGIN
       result_id := reproq_insert_scheduled(task, slot, due_at, spec, coalesce(spec_digest, encode(sha256(convert_to(spec::text, 'UTF8')), 'hex')), fired_by);
       outcome := CASE WHEN result_id IS NULL THEN 'duplicate' ELSE 'fired' END;
     EXCEPTION WHEN OTHERS THEN
-      -- What a lock, the connection or the machine did is no fault of the row.
-      IF SQLSTATE ~ '^(08|40|53|55|57|58)' THEN
+      IF reproq_is_transient(SQLSTATE) THEN
         RAISE;
       END IF;
       outcome := 'failed';

@@ -29,25 +29,35 @@ CREATE FUNCTION reproq_twin_of(digest text, run bigint) RETURNS bigint LANGUAGE 
                   (SELECT a.result_id FROM task_runs a WHERE a.spec_hash = digest AND a.status IN ('READY', 'RUNNING') LIMIT 1))
 $$;
 
--- Whether it could be: an active twin keeps it back.
-CREATE FUNCTION reproq_retry_one(run bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+-- retried, duplicate (an active twin keeps it back), or refused: somebody's trigger or constraint forbids it.
+CREATE FUNCTION reproq_retry_one(run bigint, OUT outcome text, OUT error text) LANGUAGE plpgsql AS $$
 BEGIN
   IF reproq_claim_hash((SELECT spec_hash FROM task_runs WHERE result_id = run), run) <> run THEN
-    RETURN false;
+    outcome := 'duplicate';
+    RETURN;
   END IF;
   PERFORM reproq_requeue(ARRAY[run]);
-  RETURN true;
-EXCEPTION WHEN unique_violation THEN
-  RETURN false;
+  outcome := 'retried';
+EXCEPTION
+  WHEN unique_violation THEN
+    outcome := 'duplicate';
+  WHEN OTHERS THEN
+    IF reproq_is_transient(SQLSTATE) THEN
+      RAISE;
+    END IF;
+    outcome := 'refused';
+    error := SQLERRM;
 END $$;
 
--- FAILED or CANCELLED → READY. Of each run that exists: retried, duplicate (other: the active run of the same hash), or not_final.
-CREATE FUNCTION reproq_retry(runs bigint[]) RETURNS TABLE (run bigint, outcome text, other bigint) LANGUAGE plpgsql AS $$
+-- FAILED or CANCELLED → READY. Of each run that exists: retried, duplicate (other: the active run of the same hash), refused
+-- (error: by what), or not_final.
+CREATE FUNCTION reproq_retry(runs bigint[]) RETURNS TABLE (run bigint, outcome text, other bigint, error text) LANGUAGE plpgsql AS $$
 DECLARE
   known bigint[];
   dead bigint[];
   alone bigint[];
-  twins bigint[] := '{}';
+  -- {run: {outcome, error}} of those that are done one by one.
+  told jsonb := '{}';
 BEGIN
   -- Locked in one order everywhere.
   SELECT coalesce(array_agg(t.result_id), '{}'), coalesce(array_agg(t.result_id) FILTER (WHERE t.status IN ('FAILED', 'CANCELLED')), '{}') INTO known, dead
@@ -56,24 +66,27 @@ BEGIN
     FROM task_runs t JOIN reproq_unique u ON u.spec_hash = rtrim(t.spec_hash) WHERE t.result_id = ANY (dead);
   BEGIN
     PERFORM reproq_requeue(ARRAY(SELECT unnest(dead) EXCEPT SELECT unnest(alone)));
-  EXCEPTION WHEN unique_violation THEN
-    -- One of them is some active run's twin; each alone shows which.
+  EXCEPTION WHEN OTHERS THEN
+    IF reproq_is_transient(SQLSTATE) THEN
+      RAISE;
+    END IF;
+    -- One of them is some active run's twin, or cannot be; each alone shows which.
     alone := dead;
   END;
   FOREACH run IN ARRAY alone LOOP
-    IF NOT reproq_retry_one(run) THEN
-      twins := twins || run;
-    END IF;
+    told := told || jsonb_build_object(run, to_jsonb(reproq_retry_one(run)));
   END LOOP;
   RETURN QUERY
-    SELECT t.result_id, CASE WHEN t.result_id = ANY (twins) THEN 'duplicate' WHEN t.result_id = ANY (dead) THEN 'retried' ELSE 'not_final' END,
-           CASE WHEN t.result_id = ANY (twins) THEN reproq_twin_of(t.spec_hash, t.result_id) END
-      FROM task_runs t WHERE t.result_id = ANY (known) ORDER BY t.result_id;
+    SELECT t.result_id, o.outcome, CASE WHEN o.outcome = 'duplicate' THEN reproq_twin_of(t.spec_hash, t.result_id) END, told->t.result_id::text->>'error'
+      FROM task_runs t
+     CROSS JOIN LATERAL (SELECT coalesce(told->t.result_id::text->>'outcome', CASE WHEN t.result_id = ANY (dead) THEN 'retried' ELSE 'not_final' END) AS outcome) o
+     WHERE t.result_id = ANY (known) ORDER BY t.result_id;
 END $$;
 
 -- A new run like each old one that is over. Its hash is copied: one made from spec_json would be another (jsonb keeps no 1.0).
--- Of each run that exists: replayed (other: the new run), duplicate (other: the active run of the same hash), or not_final.
-CREATE FUNCTION reproq_replay(runs bigint[]) RETURNS TABLE (run bigint, outcome text, other bigint) LANGUAGE plpgsql SET reproq.internal TO 'off' AS $$
+-- Of each run that exists: replayed (other: the new run), duplicate (other: the active run of the same hash), refused (error: by
+-- what), or not_final.
+CREATE FUNCTION reproq_replay(runs bigint[]) RETURNS TABLE (run bigint, outcome text, other bigint, error text) LANGUAGE plpgsql SET reproq.internal TO 'off' AS $$
 DECLARE
   old task_runs;
   fresh bigint;
@@ -82,30 +95,40 @@ BEGIN
     run := old.result_id;
     outcome := 'not_final';
     other := NULL;
+    error := NULL;
     IF old.status IN ('SUCCESSFUL', 'FAILED', 'CANCELLED') THEN
       fresh := nextval(pg_get_serial_sequence('task_runs', 'result_id')::regclass);
-      IF coalesce(reproq_claim_hash(old.spec_hash, fresh), fresh) = fresh THEN
-        INSERT INTO task_runs (result_id, backend_alias, queue_name, priority, spec_json, spec_hash, task_path, max_attempts, timeout_seconds,
-                               lock_key, concurrency_key, concurrency_limit, reproq_rate_key, reproq_fair_key, reproq_retry, expires_at)
-        VALUES (fresh, old.backend_alias, old.queue_name, old.priority, old.spec_json, old.spec_hash, old.task_path, old.max_attempts, old.timeout_seconds,
-                old.lock_key, old.concurrency_key, old.concurrency_limit, old.reproq_rate_key, old.reproq_fair_key, old.reproq_retry, now() + (old.expires_at - old.enqueued_at))
-        ON CONFLICT DO NOTHING
-        RETURNING result_id INTO other;
-        IF other IS NULL THEN
-          -- The hash must not stay with a run that never was.
-          UPDATE reproq_unique u SET result_id = (SELECT a.result_id FROM task_runs a WHERE a.spec_hash = old.spec_hash AND a.status IN ('READY', 'RUNNING') LIMIT 1)
-           WHERE u.spec_hash = rtrim(old.spec_hash) AND u.result_id = fresh;
+      outcome := 'duplicate';
+      -- What is refused takes the claim of the hash back with it.
+      BEGIN
+        IF coalesce(reproq_claim_hash(old.spec_hash, fresh), fresh) = fresh THEN
+          INSERT INTO task_runs (result_id, backend_alias, queue_name, priority, spec_json, spec_hash, task_path, max_attempts, timeout_seconds,
+                                 lock_key, concurrency_key, concurrency_limit, reproq_rate_key, reproq_fair_key, reproq_retry, expires_at)
+          VALUES (fresh, old.backend_alias, old.queue_name, old.priority, old.spec_json, old.spec_hash, old.task_path, old.max_attempts, old.timeout_seconds,
+                  old.lock_key, old.concurrency_key, old.concurrency_limit, old.reproq_rate_key, old.reproq_fair_key, old.reproq_retry, now() + (old.expires_at - old.enqueued_at));
+          outcome := 'replayed';
+          other := fresh;
         END IF;
+      EXCEPTION
+        WHEN unique_violation THEN
+          NULL;
+        WHEN OTHERS THEN
+          IF reproq_is_transient(SQLSTATE) THEN
+            RAISE;
+          END IF;
+          outcome := 'refused';
+          error := SQLERRM;
+      END;
+      IF outcome = 'duplicate' THEN
+        other := reproq_twin_of(old.spec_hash, old.result_id);
       END IF;
-      outcome := CASE WHEN other IS NULL THEN 'duplicate' ELSE 'replayed' END;
-      other := coalesce(other, reproq_twin_of(old.spec_hash, old.result_id));
     END IF;
     RETURN NEXT;
   END LOOP;
 END $$;
 
 -- As cancel.sql, for many: what waits is CANCELLED, what runs is asked to stop. Returns how many it was news to.
-CREATE FUNCTION reproq_cancel_many(runs bigint[]) RETURNS integer LANGUAGE plpgsql SET reproq.internal TO 'off' AS $$
+CREATE FUNCTION reproq_cancel_all(runs bigint[]) RETURNS integer LANGUAGE plpgsql SET reproq.internal TO 'off' AS $$
 DECLARE
   waiting integer;
   running integer;
@@ -119,8 +142,32 @@ BEGIN
   RETURN waiting + running;
 END $$;
 
+-- The same, past those that are refused: [{run, outcome, other, error}].
+CREATE FUNCTION reproq_cancel_many(runs bigint[], OUT changed integer, OUT refused jsonb) LANGUAGE plpgsql AS $$
+DECLARE
+  one bigint;
+BEGIN
+  refused := '[]';
+  changed := reproq_cancel_all(runs);
+EXCEPTION WHEN OTHERS THEN
+  IF reproq_is_transient(SQLSTATE) THEN
+    RAISE;
+  END IF;
+  changed := 0;
+  FOREACH one IN ARRAY runs LOOP
+    BEGIN
+      changed := changed + reproq_cancel_all(ARRAY[one]);
+    EXCEPTION WHEN OTHERS THEN
+      IF reproq_is_transient(SQLSTATE) THEN
+        RAISE;
+      END IF;
+      refused := refused || jsonb_build_object('run', one, 'outcome', 'refused', 'other', NULL, 'error', SQLERRM);
+    END;
+  END LOOP;
+END $$;
+
 -- Deletes those of the runs that are over and that nothing alive needs: no child that waits, no workflow that goes on. One that
--- somebody else's table refers to stays. Returns what is gone.
+-- somebody else's table refers to, or somebody's trigger keeps, stays. Returns what is gone.
 CREATE FUNCTION reproq_delete_runs(runs bigint[]) RETURNS bigint[] LANGUAGE plpgsql SET reproq.internal TO 'off' AS $$
 DECLARE
   doomed bigint[];
@@ -142,14 +189,19 @@ BEGIN
     UPDATE task_runs SET parent_id = NULL WHERE parent_id = ANY (doomed);
     DELETE FROM task_runs WHERE result_id = ANY (doomed);
     RETURN doomed;
-  EXCEPTION WHEN foreign_key_violation THEN
+  EXCEPTION WHEN OTHERS THEN
+    IF reproq_is_transient(SQLSTATE) THEN
+      RAISE;
+    END IF;
     FOREACH one IN ARRAY doomed LOOP
       BEGIN
         UPDATE task_runs SET parent_id = NULL WHERE parent_id = one;
         DELETE FROM task_runs WHERE result_id = one;
         gone := gone || one;
-      EXCEPTION WHEN foreign_key_violation THEN
-        NULL;
+      EXCEPTION WHEN OTHERS THEN
+        IF reproq_is_transient(SQLSTATE) THEN
+          RAISE;
+        END IF;
       END;
     END LOOP;
     RETURN gone;
@@ -161,14 +213,16 @@ CREATE TABLE reproq_operations (
   operation_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   action       text NOT NULL CHECK (action IN ('retry', 'cancel', 'replay', 'delete')),
   filter       jsonb NOT NULL,
-  status       text NOT NULL DEFAULT 'RUNNING' CHECK (status IN ('RUNNING', 'DONE', 'STOPPED')),
+  status       text NOT NULL DEFAULT 'RUNNING' CHECK (status IN ('RUNNING', 'DONE', 'STOPPED', 'FAILED')),
+  -- Why it FAILED.
+  error        text,
   requested_by text,
   first_id     bigint NOT NULL,
   cursor_id    bigint NOT NULL,
   last_id      bigint NOT NULL,
   matched      bigint NOT NULL DEFAULT 0,
   changed      bigint NOT NULL DEFAULT 0,
-  -- Of those that matched and did not change, the first hundred: [{run, outcome, other}].
+  -- Of those that matched and did not change, the first hundred: [{run, outcome, other, error}].
   unchanged    jsonb NOT NULL DEFAULT '[]',
   created_at   timestamptz NOT NULL DEFAULT now(),
   updated_at   timestamptz NOT NULL DEFAULT now(),
@@ -188,8 +242,8 @@ CREATE FUNCTION reproq_matches(filter jsonb, status text, queue_name text, task_
      AND (filter->>'error' IS NULL OR strpos(lower(coalesce(last_error, '')), lower(filter->>'error')) > 0);
 
 -- The next step of an operation: looks at most at `page` runs and changes at most `batch`. The step and what is known of it are
--- one transaction: a broker that dies in it has done nothing, and whoever comes next goes on from there.
--- Returns the status after it; null when there is nothing to do, or another broker is at it.
+-- one transaction: a broker that dies in it has done nothing, and whoever comes next goes on from there. A step that the database
+-- would refuse again and again ends it as FAILED. Returns the status after it; null when there is nothing to do, or another broker is at it.
 CREATE FUNCTION reproq_operation_step(operation bigint, page integer, batch integer) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   op reproq_operations;
@@ -208,31 +262,39 @@ BEGIN
   IF NOT FOUND THEN
     RETURN NULL;
   END IF;
-  WITH looked AS MATERIALIZED (
-    SELECT t.result_id, reproq_matches(op.filter, t.status, t.queue_name, t.task_path, t.enqueued_at, t.finished_at, t.last_error) AS is_meant
-      FROM task_runs t WHERE t.result_id > op.cursor_id AND t.result_id <= op.last_id ORDER BY t.result_id LIMIT page
-  ), meant AS (
-    SELECT result_id FROM looked WHERE is_meant ORDER BY result_id LIMIT batch
-  )
-  SELECT array(SELECT result_id FROM meant),
-         CASE WHEN (SELECT count(*) FROM meant) = batch THEN (SELECT max(result_id) FROM meant) ELSE (SELECT max(result_id) FROM looked) END,
-         (SELECT count(*) FROM meant) < batch AND (SELECT count(*) FROM looked) < page
-    INTO ids, upto, is_end;
-  IF op.action = 'cancel' THEN
-    done := reproq_cancel_many(ids);
-  ELSIF op.action = 'delete' THEN
-    done := cardinality(reproq_delete_runs(ids));
-  ELSIF op.action = 'retry' THEN
-    SELECT count(*) FILTER (WHERE r.outcome = 'retried'), coalesce(jsonb_agg(to_jsonb(r)) FILTER (WHERE r.outcome <> 'retried'), '[]') INTO done, rest FROM reproq_retry(ids) r;
-  ELSE
-    SELECT count(*) FILTER (WHERE r.outcome = 'replayed'), coalesce(jsonb_agg(to_jsonb(r)) FILTER (WHERE r.outcome <> 'replayed'), '[]') INTO done, rest FROM reproq_replay(ids) r;
-  END IF;
-  UPDATE reproq_operations o
-     SET cursor_id = coalesce(upto, o.last_id), matched = o.matched + cardinality(ids), changed = o.changed + done, updated_at = now(),
-         unchanged = CASE WHEN jsonb_array_length(o.unchanged) < 100 THEN jsonb_path_query_array(o.unchanged || rest, '$[0 to 99]') ELSE o.unchanged END,
-         status = CASE WHEN o.status = 'RUNNING' AND is_end THEN 'DONE' ELSE o.status END,
-         finished_at = CASE WHEN o.status = 'RUNNING' AND is_end THEN now() ELSE o.finished_at END
-   WHERE o.operation_id = operation RETURNING o.status INTO result;
+  BEGIN
+    WITH looked AS MATERIALIZED (
+      SELECT t.result_id, reproq_matches(op.filter, t.status, t.queue_name, t.task_path, t.enqueued_at, t.finished_at, t.last_error) AS is_meant
+        FROM task_runs t WHERE t.result_id > op.cursor_id AND t.result_id <= op.last_id ORDER BY t.result_id LIMIT page
+    ), meant AS (
+      SELECT result_id FROM looked WHERE is_meant ORDER BY result_id LIMIT batch
+    )
+    SELECT array(SELECT result_id FROM meant),
+           CASE WHEN (SELECT count(*) FROM meant) = batch THEN (SELECT max(result_id) FROM meant) ELSE (SELECT max(result_id) FROM looked) END,
+           (SELECT count(*) FROM meant) < batch AND (SELECT count(*) FROM looked) < page
+      INTO ids, upto, is_end;
+    IF op.action = 'cancel' THEN
+      SELECT c.changed, c.refused INTO done, rest FROM reproq_cancel_many(ids) c;
+    ELSIF op.action = 'delete' THEN
+      done := cardinality(reproq_delete_runs(ids));
+    ELSIF op.action = 'retry' THEN
+      SELECT count(*) FILTER (WHERE r.outcome = 'retried'), coalesce(jsonb_agg(to_jsonb(r)) FILTER (WHERE r.outcome <> 'retried'), '[]') INTO done, rest FROM reproq_retry(ids) r;
+    ELSE
+      SELECT count(*) FILTER (WHERE r.outcome = 'replayed'), coalesce(jsonb_agg(to_jsonb(r)) FILTER (WHERE r.outcome <> 'replayed'), '[]') INTO done, rest FROM reproq_replay(ids) r;
+    END IF;
+    UPDATE reproq_operations o
+       SET cursor_id = coalesce(upto, o.last_id), matched = o.matched + cardinality(ids), changed = o.changed + done, updated_at = now(),
+           unchanged = CASE WHEN jsonb_array_length(o.unchanged) < 100 THEN jsonb_path_query_array(o.unchanged || rest, '$[0 to 99]') ELSE o.unchanged END,
+           status = CASE WHEN o.status = 'RUNNING' AND is_end THEN 'DONE' ELSE o.status END,
+           finished_at = CASE WHEN o.status = 'RUNNING' AND is_end THEN now() ELSE o.finished_at END
+     WHERE o.operation_id = operation RETURNING o.status INTO result;
+  EXCEPTION WHEN OTHERS THEN
+    IF reproq_is_transient(SQLSTATE) THEN
+      RAISE;
+    END IF;
+    UPDATE reproq_operations o SET status = 'FAILED', error = SQLERRM, finished_at = now(), updated_at = now()
+     WHERE o.operation_id = operation AND o.status = 'RUNNING' RETURNING o.status INTO result;
+  END;
   RETURN result;
 END $$;
 

@@ -32,8 +32,9 @@ export type ReplayRequest = Static<typeof ReplayRequest>
 export const RunOutcome = Type.Object(
   {
     run: Type.String(),
-    outcome: Type.Union([Type.Literal('retried'), Type.Literal('replayed'), Type.Literal('duplicate'), Type.Literal('not_final'), Type.Literal('not_found')]),
+    outcome: Type.Union([Type.Literal('retried'), Type.Literal('replayed'), Type.Literal('duplicate'), Type.Literal('not_final'), Type.Literal('refused'), Type.Literal('not_found')]),
     other: Nullable(Type.String({ description: 'replayed: the new run; duplicate: the active run of the same hash' })),
+    error: Nullable(Type.String({ description: 'refused: what the database said' })),
   },
   { title: 'RunOutcome' },
 )
@@ -68,11 +69,12 @@ export const Operation = Type.Object(
     id: Type.String(),
     action: OperationAction,
     filter: Type.Object({ statuses: Type.Array(Status), ...runFilter }),
-    status: Type.Union([Type.Literal('RUNNING'), Type.Literal('DONE'), Type.Literal('STOPPED')]),
+    status: Type.Union([Type.Literal('RUNNING'), Type.Literal('DONE'), Type.Literal('STOPPED'), Type.Literal('FAILED')]),
+    error: Nullable(Type.String({ description: 'why it FAILED' })),
     progress: Type.Number({ description: 'how much of the table it has been through, 0 to 1' }),
     matched: Type.Integer({ description: 'runs that the filter meant so far' }),
     changed: Type.Integer({ description: 'of those, runs that it changed' }),
-    unchanged: Type.Array(Type.Object({ run: Type.String(), outcome: Type.String(), other: Nullable(Type.String()) }), { description: 'retry, replay: the first hundred that it could not change' }),
+    unchanged: Type.Array(Type.Object({ run: Type.String(), outcome: Type.String(), other: Nullable(Type.String()), error: Nullable(Type.String()) }), { description: 'retry, replay, cancel: the first hundred that it could not change' }),
     requested_by: Nullable(Type.String({ description: 'name of the token' })),
     created_at: Instant,
     updated_at: Instant,

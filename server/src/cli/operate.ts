@@ -41,4 +41,5 @@ export async function followOperation(reproq: Reproq, started: Operation, format
   process.off('SIGINT', interrupt)
   if (wait && isSeen) process.stderr.write('\n')
   await printRow(format, operation, ({ id }) => id)
+  if (operation.status === 'FAILED') process.exitCode = exitCodes.FAILURE
 }

@@ -27,6 +27,7 @@ export function registerOperations(program: Command): void {
           matched: (row) => row.matched,
           by: (row) => row.requested_by,
           began: (row) => at(row.created_at),
+          error: (row) => row.error,
         },
       }),
     )

@@ -7,8 +7,8 @@ export async function printOutcomes(format: Format, outcomes: readonly RunOutcom
   await printRows(format, outcomes, {
     // What can be worked on next: the new run of a replay.
     id: ({ run, outcome, other }) => (outcome === 'replayed' && other ? other : run),
-    columns: { run: (row) => row.run, outcome: (row) => row.outcome, other: (row) => row.other },
+    columns: { run: (row) => row.run, outcome: (row) => row.outcome, other: (row) => row.other, error: (row) => row.error },
   })
   if (outcomes.some(({ outcome }) => outcome === 'not_found')) process.exitCode = exitCodes.NOT_FOUND
-  else if (outcomes.some(({ outcome }) => outcome === 'duplicate' || outcome === 'not_final')) process.exitCode = exitCodes.FAILURE
+  else if (outcomes.some(({ outcome }) => outcome !== 'retried' && outcome !== 'replayed')) process.exitCode = exitCodes.FAILURE
 }

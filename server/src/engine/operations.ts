@@ -10,10 +10,16 @@ const AT_ONCE = 10
  */
 export async function continueOperations({ pool, stopping }: { pool: Pool; stopping: AbortSignal }): Promise<Left> {
   const unfinished = await listOperations(pool, { limit: AT_ONCE, unfinished: true })
-  // One after the other, oldest first: they may be about the same runs.
+  const errors: unknown[] = []
+  // One after the other, oldest first: they may be about the same runs. One that cannot go on keeps no other.
   for (const { id } of unfinished.reverse()) {
-    while (!stopping.aborted && (await stepOperation(pool, id)) === 'RUNNING');
+    try {
+      while (!stopping.aborted && (await stepOperation(pool, id)) === 'RUNNING');
+    } catch (error) {
+      errors.push(error)
+    }
   }
+  if (errors.length > 0) throw errors[0]
   // What others are at they go on with; should they end, the next look finds it.
   return { more: false, nextMs: null }
 }

@@ -103,5 +103,5 @@ export function operationRoutes(app: App, context: HttpContext): void {
 /** One answer for each run that was asked for, also for those that do not exist. */
 function inOrder(ids: string[], outcomes: RunOutcome[]): RunOutcome[] {
   const byRun = new Map(outcomes.map((outcome) => [outcome.run, outcome]))
-  return ids.map((id) => byRun.get(String(BigInt(id))) ?? { run: id, outcome: 'not_found', other: null })
+  return ids.map((id) => byRun.get(String(BigInt(id))) ?? { run: id, outcome: 'not_found', other: null, error: null })
 }

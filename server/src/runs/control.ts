@@ -57,9 +57,14 @@ function checkDeduplicate({ idempotency_key, delay_ms }: EnqueueRequest, where: 
   if (delay_ms) throw new BrokerError('INVALID_REQUEST', `${where} has both deduplicate and delay_ms, which makes each run another one; give the instant as run_after`)
 }
 
-/** Milliseconds since the epoch. The format allows what JavaScript has no moment for: the 60th second of a minute. */
+/** What both JavaScript and Postgres print with four digits of a year: 0001 to 9999. */
+const FIRST_MS = Date.parse('0001-01-01T00:00:00Z')
+const LAST_MS = Date.parse('9999-12-31T23:59:59.999Z')
+
+/** Milliseconds since the epoch. The format allows what there is no moment for: the 60th second of a minute, the year 0. */
 export function instantMs(text: string, field: string, where: string): number {
   const ms = Date.parse(text)
   if (Number.isNaN(ms)) throw new BrokerError('INVALID_REQUEST', `${where} has the ${field} "${text}", which is no moment in time`)
+  if (ms < FIRST_MS || ms > LAST_MS) throw new BrokerError('INVALID_REQUEST', `${where} has the ${field} "${text}", which is not within the years 0001 to 9999 (UTC)`)
   return ms
 }

@@ -1,5 +1,5 @@
 -- Operations, newest first: at most $3 below id $2 (null: from the top), or only the one with id $1 (null: any). Unfinished ones only if $4.
-SELECT operation_id::text AS id, action, filter::text AS filter, status, requested_by AS "requestedBy", matched::text, changed::text, unchanged::text,
+SELECT operation_id::text AS id, action, filter::text AS filter, status, error, requested_by AS "requestedBy", matched::text, changed::text, unchanged::text,
        CASE WHEN status = 'DONE' OR last_id <= first_id THEN 1 ELSE (cursor_id - first_id)::float8 / (last_id - first_id) END AS progress,
        created_at AS "createdAt", updated_at AS "updatedAt", finished_at AS "finishedAt"
   FROM reproq_operations

@@ -2,6 +2,7 @@ import pg from 'pg'
 import t from 'tap'
 import { givenDatabase, givenForeignRun, givenLeased, givenRuns, givenSession, misplaced, rowOf, statusOf, type Given } from '../../../test/helpers/given.js'
 import { Pool } from '../db/pool.js'
+import { continueOperations } from '../engine/operations.js'
 import { countOperation, findOperation, listOperations, startOperation, stepOperation, stopOperation } from './operation.js'
 
 /** `count` runs that have failed, in one statement. */
@@ -138,6 +139,64 @@ t.test('twins that it could not retry are named', async (t) => {
   const { id } = await startOperation(given.db, 'retry', { queue: 'mail' }, 'test')
   await toTheEnd(given.db, id)
   t.match(await findOperation(given.db, id), { matched: 2, changed: 1, unchanged: [{ run: twin, outcome: 'duplicate', other: first }] })
+})
+
+const FORBID = `CREATE FUNCTION forbid() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'locked by accounting'; END $$;
+  CREATE TRIGGER forbid BEFORE INSERT OR UPDATE ON task_runs FOR EACH ROW WHEN (NEW.priority = 7) EXECUTE FUNCTION forbid();`
+
+for (const [action, status] of [['retry', 'FAILED'], ['replay', 'FAILED'], ['cancel', 'READY']] as const) t.test(`${action}: a run that somebody's trigger refuses is named, and keeps no other`, async (t) => {
+  const given = await givenDatabase(t)
+  const { db, others } = given
+  const ids = []
+  for (const priority of [1, 7, 1]) ids.push(await givenForeignRun(others, { status, priority }))
+  await others.query(FORBID)
+  const { id } = await startOperation(db, action, { status }, 'test')
+  await toTheEnd(db, id)
+  t.match(await findOperation(db, id), { status: 'DONE', matched: 3, changed: 2, unchanged: [{ run: ids[1], outcome: 'refused', other: null, error: 'locked by accounting' }] })
+  t.strictSame(await misplaced(others), [])
+})
+
+t.test("delete: a run that somebody's trigger keeps stays, and the others go", async (t) => {
+  const given = await givenDatabase(t)
+  const [, kept] = await givenDead(given, 3)
+  await given.others.query(`CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'kept'; END $$;
+    CREATE TRIGGER keep BEFORE DELETE ON task_runs FOR EACH ROW WHEN (OLD.result_id = ${kept}) EXECUTE FUNCTION keep()`)
+  const { id } = await startOperation(given.db, 'delete', { queue: 'mail' }, 'test')
+  await toTheEnd(given.db, id)
+  t.match(await findOperation(given.db, id), { status: 'DONE', matched: 3, changed: 2 })
+  t.equal(await countOf(given, 'true'), 1)
+})
+
+t.test('one that cannot be done ends as FAILED and says why; those behind it are done', async (t) => {
+  const given = await givenDatabase(t)
+  await givenDead(given, 2)
+  const bad = await startOperation(given.db, 'retry', { queue: 'mail' }, 'test')
+  await given.others.query(`UPDATE reproq_operations SET filter = filter || '{"enqueued_before": "2026-01-01T00:00:00+23:00"}'`)
+  const good = await startOperation(given.db, 'retry', { queue: 'mail' }, 'test')
+  await continueOperations({ pool: given.db, stopping: new AbortController().signal })
+  t.match(await findOperation(given.db, bad.id), { status: 'FAILED', error: /time zone displacement out of range/, finished_at: /^\d/ })
+  t.match(await findOperation(given.db, good.id), { status: 'DONE', changed: 2, error: null })
+})
+
+t.test('one that a lock keeps back for now fails the look, and not the operations behind it', async (t) => {
+  const given = await givenDatabase(t)
+  await givenDead(given, 2)
+  const held = await startOperation(given.db, 'retry', { queue: 'mail' }, 'test')
+  const behind = await startOperation(given.db, 'retry', { queue: 'mail' }, 'test')
+  await given.others.query(`CREATE FUNCTION held() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'held' USING ERRCODE = '55P03'; END $$;
+    CREATE TRIGGER held BEFORE UPDATE ON reproq_operations FOR EACH ROW WHEN (OLD.operation_id = ${held.id}) EXECUTE FUNCTION held()`)
+  await t.rejects(continueOperations({ pool: given.db, stopping: new AbortController().signal }), { message: /held/ })
+  t.match(await findOperation(given.db, held.id), { status: 'RUNNING', changed: 0 })
+  t.match(await findOperation(given.db, behind.id), { status: 'DONE', changed: 2 })
+})
+
+t.test('times of a filter are stored as Postgres reads them; what is no time is refused at once', async (t) => {
+  const { db } = await givenDatabase(t)
+  const operation = await startOperation(db, 'retry', { enqueued_before: '2026-01-01T00:00:00+23:00' }, 'test')
+  t.match(operation.filter, { enqueued_before: '2025-12-31T01:00:00.000Z' })
+  for (const time of ['2026-01-01T23:59:60Z', '0000-01-01T00:00:00Z', '9999-12-31T23:00:00-23:00']) {
+    await t.rejects(startOperation(db, 'retry', { finished_after: time }, 'test'), { code: 'INVALID_REQUEST', message: new RegExp(`finished_after "${time}"`) })
+  }
 })
 
 t.test('a filter that means everything, or what the action cannot be asked of, is refused', async (t) => {

@@ -2,12 +2,14 @@ import type { Operation, OperationAction, OperationFilter, Status } from '../../
 import { BrokerError } from '../errors.js'
 import type { Db } from '../db/pool.js'
 import { statement } from '../db/statement.js'
+import { instantMs } from './control.js'
 
 interface Row {
   id: string
   action: OperationAction
   filter: string
   status: Operation['status']
+  error: string | null
   requestedBy: string | null
   matched: string
   changed: string
@@ -31,6 +33,7 @@ const STATUSES: Record<OperationAction, { may: Status[]; usual: Status[] }> = {
   cancel: { may: ['WAITING', 'READY', 'RUNNING'], usual: ['WAITING', 'READY', 'RUNNING'] },
   delete: { may: ['SUCCESSFUL', 'FAILED', 'CANCELLED'], usual: ['SUCCESSFUL', 'FAILED', 'CANCELLED'] },
 }
+const TIMES = ['enqueued_before', 'enqueued_after', 'finished_before', 'finished_after'] as const
 /** What counting looks at: some tenths of a second, however large the table is. */
 const COUNT_MOST = 200_000
 /** Of one step. Small, so that nobody waits long for a row of it. */
@@ -43,7 +46,7 @@ export async function countOperation(db: Db, action: OperationAction, filter: Op
   return { matched: row?.matched ?? 0, complete: (row?.looked ?? 0) < COUNT_MOST }
 }
 
-/** Throws INVALID_REQUEST for a filter that means everything, or a status that the action cannot be asked of. */
+/** Throws INVALID_REQUEST for a filter that means everything, a time that is none, or a status that the action cannot be asked of. */
 export async function startOperation(db: Db, action: OperationAction, filter: OperationFilter, requestedBy: string): Promise<Operation> {
   const [row] = await db.query(startSql, [action, filterText(action, filter), requestedBy])
   return (await findOperation(db, row?.id ?? '')) as Operation
@@ -74,7 +77,12 @@ function filterText(action: OperationAction, { status, ...rest }: OperationFilte
   if (status !== undefined && !may.includes(status)) throw new BrokerError('INVALID_REQUEST', `The action "${action}" is for runs that are ${may.join(', ')}; filter.status is ${status}`)
   // `{}` would be everything there is: a slip, not a wish.
   if (status === undefined && Object.keys(rest).length === 0) throw new BrokerError('INVALID_REQUEST', 'The filter is empty; name a status, queue, task, time or error')
-  return JSON.stringify({ statuses: status === undefined ? usual : [status], ...rest })
+  return JSON.stringify({ statuses: status === undefined ? usual : [status], ...rest, ...instants(rest) })
+}
+
+/** As Postgres reads them, whatever zone they were given in. */
+function instants(filter: Omit<OperationFilter, 'status'>): Partial<OperationFilter> {
+  return Object.fromEntries(TIMES.flatMap((field) => (filter[field] === undefined ? [] : [[field, new Date(instantMs(filter[field], field, 'The filter')).toISOString()]])))
 }
 
 function shown({ filter, matched, changed, unchanged, requestedBy, createdAt, updatedAt, finishedAt, ...row }: Row): Operation {
@@ -85,7 +93,7 @@ function shown({ filter, matched, changed, unchanged, requestedBy, createdAt, up
     requested_by: requestedBy,
     matched: Number(matched),
     changed: Number(changed),
-    unchanged: (JSON.parse(unchanged) as { run: number; outcome: string; other: number | null }[]).map(({ run, outcome, other }) => ({ run: String(run), outcome, other: other === null ? null : String(other) })),
+    unchanged: (JSON.parse(unchanged) as { run: number; outcome: string; other: number | null; error: string | null }[]).map(({ run, other, ...rest }) => ({ run: String(run), other: other === null ? null : String(other), ...rest })),
     created_at: createdAt.toISOString(),
     updated_at: updatedAt.toISOString(),
     finished_at: finishedAt?.toISOString() ?? null,

@@ -1,11 +1,13 @@
 import type { Db } from '../db/pool.js'
 import { statement } from '../db/statement.js'
 
-/** `other`: the new run, or the active one that has the same hash. `not_final`: it is not over. */
+/** `other`: the new run, or the active one that has the same hash. `not_final`: it is not over. `refused`: the
+ * database would not have it (`error`). */
 export interface Replayed {
   run: string
-  outcome: 'replayed' | 'duplicate' | 'not_final'
+  outcome: 'replayed' | 'duplicate' | 'not_final' | 'refused'
   other: string | null
+  error: string | null
 }
 
 const replaySql = statement<[string[]], Replayed>(import.meta.url, 'replay.sql')

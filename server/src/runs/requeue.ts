@@ -1,11 +1,13 @@
 import type { Db } from '../db/pool.js'
 import { statement } from '../db/statement.js'
 
-/** `duplicate`: an active run has the same hash (`other`) and the database allows one. `not_final`: it is not over. */
+/** `duplicate`: an active run has the same hash (`other`) and the database allows one. `not_final`: it is not over. `refused`: the
+ * database would not have it (`error`). */
 export interface Requeued {
   run: string
-  outcome: 'retried' | 'duplicate' | 'not_final'
+  outcome: 'retried' | 'duplicate' | 'not_final' | 'refused'
   other: string | null
+  error: string | null
 }
 
 const requeueSql = statement<[string[]], Requeued>(import.meta.url, 'requeue.sql')

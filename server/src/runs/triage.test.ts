@@ -18,7 +18,7 @@ t.test('a retry gives a dead letter all its attempts again, and keeps what it ha
   await finalize(db, [{ run: leased.run, lease: leased.lease, status: 'FAILED', error: '{"message": "boom"}', lastError: 'boom', delayMs: 0 }])
   await others.query('UPDATE task_runs SET cancel_requested = true, expires_at = now() WHERE result_id = $1', [leased.run])
 
-  t.strictSame(await requeue(db, [leased.run]), [{ run: leased.run, outcome: 'retried', other: null }])
+  t.strictSame(await requeue(db, [leased.run]), [{ run: leased.run, outcome: 'retried', other: null, error: null }])
 
   t.match(await rowOf(others, leased.run), { status: 'READY', attempts: 0, cancel_requested: false, expires_at: null, finished_at: null, failed_at: null, last_error: null, started_at: null, reproq_lease_id: null, errors_json: [{ message: 'boom' }], worker_ids: ['worker'] })
   t.strictSame(await succeed(db, [{ run: leased.run, lease: leased.lease, output: '1' }]), { held: [false], keyed: false }, 'the lease of before proves nothing')
@@ -45,10 +45,10 @@ t.test('a twin keeps back itself, not the rest', async (t) => {
   const active = await givenForeignRun(others, { spec_hash: 'c' })
   const fourth = await dead('c')
   t.strictSame(await requeue(db, [fourth, third, second, first]), [
-    { run: first, outcome: 'retried', other: null },
-    { run: second, outcome: 'duplicate', other: first },
-    { run: third, outcome: 'retried', other: null },
-    { run: fourth, outcome: 'duplicate', other: active },
+    { run: first, outcome: 'retried', other: null, error: null },
+    { run: second, outcome: 'duplicate', other: first, error: null },
+    { run: third, outcome: 'retried', other: null, error: null },
+    { run: fourth, outcome: 'duplicate', other: active, error: null },
   ])
   t.strictSame(await Promise.all([first, second, third, fourth].map((id) => statusOf(others, id))), ['READY', 'FAILED', 'READY', 'FAILED'])
   t.match(await replay(db, [second, fourth]), [{ outcome: 'duplicate', other: first }, { outcome: 'duplicate', other: active }])
@@ -64,7 +64,7 @@ t.test('of runs that asked to be the only one of their kind, one at a time is re
     return placed?.id as string
   }
   const [first, second] = [await failed(), await failed()]
-  t.strictSame(await requeue(db, [second, first]), [{ run: first, outcome: 'retried', other: null }, { run: second, outcome: 'duplicate', other: first }])
+  t.strictSame(await requeue(db, [second, first]), [{ run: first, outcome: 'retried', other: null, error: null }, { run: second, outcome: 'duplicate', other: first, error: null }])
   t.match(await replay(db, [second]), [{ outcome: 'duplicate', other: first }])
   t.match(await enqueue(db, [unique]), [{ id: first, deduplicated: true }], 'the retried one is the answer')
 

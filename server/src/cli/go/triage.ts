@@ -78,6 +78,7 @@ async function retryAll(pool: Pool): Promise<number> {
     if ((await findOperation(pool, id))?.status !== 'RUNNING') break
   }
   const operation = await findOperation(pool, id)
-  for (const { run, other } of operation?.unchanged ?? []) process.stderr.write(`task ${run} was left: an active one has its spec_hash (${other})\n`)
+  for (const { run, other, error } of operation?.unchanged ?? []) process.stderr.write(`task ${run} was left: ${error ?? `an active one has its spec_hash (${other})`}\n`)
+  if (operation?.error) process.stderr.write(`operation ${id} failed: ${operation.error}\n`)
   return operation?.changed ?? 0
 }
