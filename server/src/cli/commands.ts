@@ -11,6 +11,7 @@ export interface CommandEntry {
 /** Each command's code is loaded when it is called: `reproq --version` should not read a database driver. */
 export const commands: CommandEntry[] = [
   { name: 'dev', summary: 'everything on this machine, PostgreSQL included', load: async () => (await import('./dev.js')).registerDev },
+  { name: 'demo', summary: 'all of it at work, on a database that is gone afterwards', load: async () => (await import('./demo.js')).registerDemo },
   { name: 'broker', summary: 'start the broker', load: async () => (await import('./broker.js')).registerBroker },
   { name: 'worker', summary: 'start a worker', load: async () => (await import('./worker.js')).registerWorker },
   { name: 'migrate', summary: 'bring the database to the schema of this version', load: async () => (await import('./migrate.js')).registerMigrate },

@@ -1,3 +1,6 @@
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { configOf } from './settings-options.js'
 import { databaseOf } from './database.js'
@@ -18,21 +21,40 @@ export interface DevDatabase {
   lost: Promise<never>
 }
 
+/** A server of our own that is deleted when it stops. */
+export async function startEphemeral(): Promise<DevDatabase & { folder: string; stop(): Promise<void> }> {
+  const folder = mkdtempSync(join(tmpdir(), 'reproq-'))
+  // Where Postgres may not run as we do, its account must come in.
+  chmodSync(folder, 0o755)
+  const database = await startOwn(join(folder, 'pg18'), 'kept nowhere')
+  const stop = async () => {
+    await database.stop()
+    await (await import('../db/embedded.js')).removeEmbedded(join(folder, 'pg18'))
+    rmSync(folder, { recursive: true, force: true })
+  }
+  return { ...database, folder, stop }
+}
+
 /** Yours, if one is named; else one of our own. */
 export async function startDatabase(options: Record<string, unknown>): Promise<DevDatabase> {
+  if (options.ephemeral) return startEphemeral()
   const { databaseUrl } = configOf(options)
   if (databaseUrl !== '') {
     const url = databaseOf(databaseUrl)
     return { url, description: `yours, ${new URL(url).host}`, lost: new Promise(() => {}) }
   }
+  return startOwn(DATA_FOLDER, DATA_FOLDER)
+}
+
+async function startOwn(dataDir: string, place: string): Promise<DevDatabase & { stop(): Promise<void> }> {
   const started = performance.now()
   const { startEmbedded } = await import('../db/embedded.js')
-  const server = await startEmbedded({ dataDir: DATA_FOLDER })
+  const server = await startEmbedded({ dataDir })
   const seconds = ((performance.now() - started) / 1_000).toFixed(1)
   let stopping = false
   return {
     url: server.url,
-    description: `${server.version} embedded, ${server.relocated ? server.dataDir : DATA_FOLDER} (port ${server.port})   ${seconds} s`,
+    description: `${server.version} embedded, ${server.relocated ? server.dataDir : place} (port ${server.port})   ${seconds} s`,
     note: server.relocated,
     stop: () => {
       stopping = true

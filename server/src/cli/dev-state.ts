@@ -12,7 +12,7 @@ export interface DevState {
   python: boolean
 }
 
-const FOLDER = '.reproq'
+export const FOLDER = '.reproq'
 const FILE = 'dev.json'
 
 /** The running or last `reproq dev` of this folder; undefined when there was none. */

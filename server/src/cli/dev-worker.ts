@@ -12,6 +12,8 @@ export interface DevWorkerOptions {
   allowTasks: string[]
   /** Folders where Python also looks for modules. */
   pythonPath: string[]
+  /** Its own folder, and none of our settings: it does as the options say and nothing else. */
+  cwd?: string
 }
 
 /** Other workers of this broker are told apart by it. */
@@ -29,11 +31,12 @@ export class DevWorker {
   #stopping = false
   #said = ''
 
-  constructor({ url, token, python, tasks, allowTasks, pythonPath }: DevWorkerOptions) {
+  constructor({ url, token, python, tasks, allowTasks, pythonPath, cwd }: DevWorkerOptions) {
     const args = ['worker', '--url', url, '--quiet', '--name', NAME, ...tasks.flatMap((pattern) => ['--tasks', pattern])]
     if (python !== undefined) args.push('--python', python, '--allow-tasks', allowTasks.join(','), '--watch')
     this.#child = spawn(process.execPath, [MAIN, ...args], {
-      env: { ...process.env, REPROQ_TOKEN: token, PYTHONPATH: [...pythonPath, process.env.PYTHONPATH ?? ''].filter(Boolean).join(delimiter) },
+      ...(cwd !== undefined && { cwd }),
+      env: { ...(cwd === undefined ? process.env : withoutSettings()), REPROQ_TOKEN: token, PYTHONPATH: [...pythonPath, process.env.PYTHONPATH ?? ''].filter(Boolean).join(delimiter) },
       // Its own group: a Ctrl-C of the terminal is for us, and we stop it in order. The channel tells it when we are gone.
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
@@ -86,4 +89,8 @@ export class DevWorker {
     this.#said = (this.#said + chunk.toString()).slice(-4_096)
     process.stderr.write(chunk)
   }
+}
+
+function withoutSettings(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('REPROQ_')))
 }

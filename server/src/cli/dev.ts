@@ -12,6 +12,7 @@ import { startDatabase } from './dev-database.js'
 import { allSucceed, enqueueExamples, EXAMPLE_PREFIX, examplePath, exampleTasks } from './dev-examples.js'
 import { devLog } from './dev-log.js'
 import { followOthers } from './dev-others.js'
+import { resetDev } from './dev-reset.js'
 import { syncSchedules } from './dev-schedules.js'
 import { type DevState, isRunning, markStopped, readDevState, writeDevState } from './dev-state.js'
 import { DevWorker } from './dev-worker.js'
@@ -25,6 +26,7 @@ import { collectPatterns, workerSettings } from './worker-settings.js'
 
 interface DevOptions {
   once?: boolean
+  ephemeral?: boolean
   examples: boolean
   tasks?: string[]
   python?: string | false
@@ -39,8 +41,9 @@ const PORTS_TO_TRY = 20
 
 /** `reproq dev`: PostgreSQL, broker, worker and example runs, on this machine. */
 export function registerDev(program: Command): void {
-  addSettingOptions(program.command('dev').description('Start everything on this machine: PostgreSQL (data in .reproq/), broker, a worker, a handful of example runs.'))
+  const command = addSettingOptions(program.command('dev').description('Start everything on this machine: PostgreSQL (data in .reproq/), broker, a worker, a handful of example runs.'))
     .option('--once', 'stop when the example runs are done; exit 0 if every one succeeded')
+    .option('--ephemeral', 'on a PostgreSQL that is deleted at the end, whatever database is set')
     .option('--no-examples', 'enqueue no example runs; with --tasks, do not load the example tasks either')
     .addOption(new Option('--tasks <pattern...>', 'task modules of the worker, such as "tasks/*.ts", beside the examples').env(workerSettings.tasks.env).argParser(collectPatterns))
     .option('--python <interpreter>', 'run Python tasks with this interpreter (default: python3 where it exists)')
@@ -52,6 +55,12 @@ export function registerDev(program: Command): void {
       if (before && (await isRunning(before))) await attach(before, options, command)
       else await dev(options, before?.token)
     })
+  command
+    .command('reset')
+    .description('delete the database and the token that reproq dev keeps in this folder')
+    .option('--yes', 'do not ask')
+    .addHelpText('after', '\nExamples:\n  reproq dev reset\n  reproq dev reset --yes && reproq dev')
+    .action(resetDev)
 }
 
 /** Another one runs in this folder: its broker and worker do, as far as they are what was asked for. */
@@ -135,8 +144,8 @@ async function giveUp(error: unknown, worker: DevWorker | undefined): Promise<ne
 }
 
 /** Schema and a token of this folder's own, the same at every start. */
-async function prepare(url: string, token: string | undefined, { databaseUrl }: Options): Promise<string> {
-  return withDatabase(databaseUrl === undefined && !process.env.REPROQ_DATABASE_URL && !process.env.DATABASE_URL ? url : (databaseUrl as string | undefined), async () => {
+async function prepare(url: string, token: string | undefined, { databaseUrl, ephemeral }: Options): Promise<string> {
+  return withDatabase(ephemeral || (databaseUrl === undefined && !process.env.REPROQ_DATABASE_URL && !process.env.DATABASE_URL) ? url : (databaseUrl as string | undefined), async () => {
     const { applied, version } = await migrate({ url })
     line('schema', `version ${version}${applied.length > 0 ? `, ${applied.length} migrations applied` : ', up to date'}`)
     const pool = new Pool(url, 1)

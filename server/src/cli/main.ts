@@ -51,7 +51,7 @@ async function main(): Promise<void> {
 }
 
 async function ours(): Promise<void> {
-  if (!words.some((word) => SHOWS_ONLY.has(word))) await applySettingsFiles()
+  if (words[0] !== 'demo' && !words.some((word) => SHOWS_ONLY.has(word))) await applySettingsFiles()
   const asked = commands.find(({ name }) => words[0] === name || (words[0] === 'help' && words[1] === name))
   if (asked) (await asked.load())(program)
   else for (const { name, summary, hidden = false } of commands) program.command(name, { hidden }).description(summary)

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { rmSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
@@ -60,6 +61,17 @@ export async function startEmbedded({ dataDir, settings = {} }: EmbeddedOptions)
       reused,
       stop: once(() => withLock(server.stateFolder, () => leave(server))),
     }
+  })
+}
+
+/** Deletes a cluster; a server that still runs on it is stopped, whoever uses it. */
+export async function removeEmbedded(dataDir: string): Promise<void> {
+  const wanted = resolve(dataDir)
+  const account = serverAccount(wanted)
+  const place = placeDataDir(wanted, account)
+  await withLock(dirname(wanted), async () => {
+    if (findPostmaster(place.dataDir)) await stopPostmaster(findBinaries(account), place.dataDir, account)
+    rmSync(place.dataDir, { recursive: true, force: true })
   })
 }
 
