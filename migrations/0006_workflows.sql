@@ -177,12 +177,18 @@ CREATE FUNCTION reproq_link_foreign(children bigint[]) RETURNS void LANGUAGE sql
   ON CONFLICT DO NOTHING
 $$;
 
+-- What is to become of a child. cause: why it ends without having run (FAILED, CANCELLED, SKIPPED or GONE, as its parent did), else
+-- null. root: the run it all began with, said: what that one's row says.
+CREATE TYPE reproq_fate AS (result_id bigint, open integer, fate text, cause text, root bigint, said text);
+
 -- Tells children how their parents ended, and moves those that need wait no longer. Runs `changed` may have ended or begun
 -- anew; children `waiting` have just begun to wait. Only rows of `locked` are touched.
 CREATE FUNCTION reproq_advance_children(waiting bigint[], changed bigint[], locked bigint[]) RETURNS jsonb LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  moved jsonb;
+  fates reproq_fate[];
+  moved jsonb := '[]';
+  one reproq_fate;
 BEGIN
   WITH edge AS (
     SELECT d.child_id, d.parent_id, d.ended, true AS whole FROM unnest(waiting) c (id) JOIN reproq_dependencies d ON d.child_id = c.id
@@ -222,14 +228,28 @@ BEGIN
         WHEN c.reopened AND c.attempts = 0 AND c.errors_json->-1->>'kind' IN ('workflow_failed', 'workflow_skipped') THEN 'WAITING'
       END AS fate
       FROM child c JOIN unnest(locked) l (id) ON l.id = c.result_id
-  ), reason AS (
-    SELECT f.*, CASE
+  )
+  SELECT coalesce(array_agg(ROW (f.result_id, f.open, f.fate, CASE
         WHEN f.fate = 'SKIPPED' THEN 'SKIPPED'
-        WHEN f.fate = 'FAILED' THEN CASE WHEN p.result_id IS NULL THEN 'GONE' WHEN p.status = 'CANCELLED' THEN 'CANCELLED' ELSE 'FAILED' END END AS cause,
-      -- The run it all began with, not the one in between.
-      coalesce((p.errors_json->-1->>'failed_result_id')::bigint, p.result_id, f.broken) AS root, p.last_error AS said
-      FROM fate f LEFT JOIN task_runs p ON f.fate = 'FAILED' AND p.result_id = f.broken WHERE f.fate IS NOT NULL
-  ), done AS (
+        WHEN f.fate = 'FAILED' THEN CASE WHEN p.result_id IS NULL THEN 'GONE' WHEN p.status = 'CANCELLED' THEN 'CANCELLED' ELSE 'FAILED' END END,
+      -- The run it all began with, not the one in between. Anybody may have written what stands there.
+      coalesce(CASE WHEN p.errors_json->-1->>'failed_result_id' ~ '^\d{1,18}$' THEN (p.errors_json->-1->>'failed_result_id')::bigint END, p.result_id, f.broken),
+      p.last_error)::reproq_fate), '{}')
+    INTO fates FROM fate f LEFT JOIN task_runs p ON f.fate = 'FAILED' AND p.result_id = f.broken WHERE f.fate IS NOT NULL;
+  BEGIN
+    RETURN reproq_move_children(fates);
+  EXCEPTION WHEN OTHERS THEN
+    -- One of them cannot be: each alone shows which.
+    FOREACH one IN ARRAY fates LOOP
+      moved := moved || reproq_move_child(one);
+    END LOOP;
+    RETURN moved;
+  END;
+END $$;
+
+-- Does with children what is to become of them. Returns [{run, queue, task, status}] of those that wait no longer.
+CREATE FUNCTION reproq_move_children(fates reproq_fate[]) RETURNS jsonb LANGUAGE sql AS $$
+  WITH done AS (
     UPDATE task_runs t
        SET status = CASE WHEN r.cause IN ('CANCELLED', 'SKIPPED') THEN 'CANCELLED' ELSE r.fate END,
            wait_count = r.open, updated_at = now(),
@@ -238,7 +258,7 @@ BEGIN
            last_error = CASE WHEN r.cause IS NULL THEN NULL ELSE left(s.kind || ': ' || s.message, 1024) END,
            errors_json = CASE WHEN r.cause IS NULL THEN t.errors_json ELSE t.errors_json || jsonb_strip_nulls(jsonb_build_object(
              'kind', s.kind, 'exception_class', CASE s.kind WHEN 'workflow_failed' THEN 'WorkflowFailed' END, 'message', s.message, 'failed_result_id', r.root, 'at', now())) END
-      FROM reason r
+      FROM unnest(fates) r
       CROSS JOIN LATERAL (SELECT CASE r.cause WHEN 'SKIPPED' THEN 'workflow_skipped' ELSE 'workflow_failed' END AS kind, CASE r.cause
         WHEN 'SKIPPED' THEN 'It was not needed, given how the runs before it ended'
         WHEN 'GONE' THEN format('Run %s, which it waited for, was deleted before it had ended', r.root)
@@ -248,9 +268,39 @@ BEGIN
      WHERE t.result_id = r.result_id
     RETURNING t.result_id, t.queue_name, t.task_path, t.status
   )
-  SELECT coalesce(jsonb_agg(jsonb_build_object('run', result_id::text, 'queue', queue_name, 'task', task_path, 'status', status)), '[]') INTO moved
-    FROM done WHERE status <> 'WAITING';
-  RETURN moved;
+  SELECT coalesce(jsonb_agg(jsonb_build_object('run', result_id::text, 'queue', queue_name, 'task', task_path, 'status', status)), '[]')
+    FROM done WHERE status <> 'WAITING'
+$$;
+
+-- The same for one. What the database refuses (an active run has its hash, an application's trigger objects) ends as FAILED and says
+-- why; what it refuses that too stays as it is. A run that cannot be moved must not keep every other workflow waiting.
+CREATE FUNCTION reproq_move_child(fate reproq_fate) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  moved jsonb;
+  message text;
+BEGIN
+  RETURN reproq_move_children(ARRAY[fate]);
+EXCEPTION
+  -- Not the run's fault, and gone the next time.
+  WHEN transaction_rollback OR insufficient_resources OR object_not_in_prerequisite_state OR operator_intervention OR system_error THEN
+    RAISE;
+  WHEN OTHERS THEN
+    message := format('It could not become %s: %s', fate.fate, SQLERRM);
+    BEGIN
+      UPDATE task_runs t
+         SET status = 'FAILED', finished_at = now(), failed_at = now(), updated_at = now(), last_error = left('workflow_failed: ' || message, 1024),
+             errors_json = CASE jsonb_typeof(t.errors_json) WHEN 'array' THEN t.errors_json ELSE '[]' END
+               || jsonb_build_object('kind', 'workflow_failed', 'exception_class', 'WorkflowFailed', 'message', message, 'at', now())
+       WHERE t.result_id = fate.result_id
+      RETURNING jsonb_build_array(jsonb_build_object('run', t.result_id::text, 'queue', t.queue_name, 'task', t.task_path, 'status', t.status)) INTO moved;
+      RETURN moved;
+    EXCEPTION
+      WHEN transaction_rollback OR insufficient_resources OR object_not_in_prerequisite_state OR operator_intervention OR system_error THEN
+        RAISE;
+      WHEN OTHERS THEN
+        RAISE WARNING 'Run % of a workflow could not be moved: %', fate.result_id, SQLERRM;
+        RETURN '[]';
+    END;
 END $$;
 
 -- Brings the counts of workflows up to date: ours by what the notes say, each once; Reproq's workflow_runs from ours. Returns how many
