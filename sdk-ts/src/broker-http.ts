@@ -7,6 +7,9 @@ import type { Transport, WireAnswer } from './transport.js'
 /** A server that is silent for longer than this on an event stream is taken for gone. */
 const SILENCE_MS = 60_000
 
+/** Told once each time the broker stops answering and is asked again. What it throws ends the call. */
+export type OnAway = (error: Error) => void
+
 /** One request to the broker, and how long it may take altogether. */
 export interface Question {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE'
@@ -19,6 +22,7 @@ export interface Question {
   holdMs?: number
   /** When to give up, on the clock of `performance.now()`. */
   until: number
+  onAway?: OnAway | undefined
   signal?: AbortSignal
 }
 
@@ -53,6 +57,7 @@ export class BrokerHttp {
       const away = lost !== undefined || (status >= 502 && status <= 504)
       const waitMs = pauseMs(failures, retryAfter)
       if (!away || !question.repeatable || performance.now() + waitMs > question.until) throw error
+      if (failures === 0) question.onAway?.(error)
       await pause(waitMs, question.signal)
     }
   }

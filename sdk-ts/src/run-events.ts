@@ -1,5 +1,5 @@
 import type { RunProgress, RunSummary, Status } from '../../protocol/src/rest.js'
-import { isAway, type BrokerHttp } from './broker-http.js'
+import { isAway, type BrokerHttp, type OnAway } from './broker-http.js'
 import { pause, pauseMs } from './patience.js'
 
 /** A state a run has reached; with `progress`, something its code said in that state. */
@@ -9,15 +9,17 @@ export type RunEvent = Pick<RunSummary, 'id' | 'status' | 'attempts'> & Partial<
  * The states of a run until its final one, over as many connections as it takes. A connection begins with the present
  * state, so after a reconnect what was told already is left out; states passed through meanwhile are not told.
  */
-export async function* followRun(http: BrokerHttp, path: string, patienceMs: number, signal?: AbortSignal): AsyncGenerator<RunEvent, void, undefined> {
+export async function* followRun(http: BrokerHttp, path: string, patienceMs: number, { signal, onAway }: { signal?: AbortSignal; onAway?: OnAway | undefined } = {}): AsyncGenerator<RunEvent, void, undefined> {
   let told = ''
   let latest: RunEvent | undefined
   let failures = 0
+  let isAnswering = true
   for (let heardAt = performance.now(); ; failures++) {
     try {
       for await (const { name, data } of http.events(path, signal)) {
         heardAt = performance.now()
         failures = 0
+        isAnswering = true
         if (name === 'progress' && latest) yield { ...latest, progress: JSON.parse(data) as RunProgress }
         if (name !== 'state') continue
         const event = (latest = JSON.parse(data) as RunEvent)
@@ -28,6 +30,8 @@ export async function* followRun(http: BrokerHttp, path: string, patienceMs: num
       }
     } catch (error) {
       if (!isAway(error) || performance.now() - heardAt > patienceMs) throw error
+      if (isAnswering) onAway?.(error as Error)
+      isAnswering = false
     }
     await pause(pauseMs(failures), signal)
   }

@@ -78,7 +78,8 @@ for (const [transport, Class] of [['undici', Reproq], ['fetch', ReproqOverFetch]
 
     t.test('a wait survives a restart of the broker', async (t) => {
       const broker = await scriptedBroker(t, () => {}, aProblem(503, 'DATABASE_UNAVAILABLE'), done)
-      const result = client(t, broker.url).handle('7').result({ timeout: '30s' })
+      const absences: string[] = []
+      const result = client(t, broker.url).handle('7').result({ timeout: '30s', onAway: ({ message }) => absences.push(message) })
       await broker.received(1)
 
       const comeBack = await broker.crash()
@@ -86,6 +87,15 @@ for (const [transport, Class] of [['undici', Reproq], ['fetch', ReproqOverFetch]
 
       t.same(await result, { text: 'hello' })
       t.equal(broker.requests.length, 3)
+      t.match(absences, [/No answer from the broker/], 'told once')
+    })
+
+    t.test('the present state is asked for no longer than the caller would wait, and onAway may end that', async (t) => {
+      const broker = await scriptedBroker(t, 'hang up')
+
+      await t.rejects(client(t, broker.url).handle('7').get({ timeout: 1 }), { name: 'BrokerUnreachable' })
+      const end = () => { throw new Error('not there') }
+      await t.rejects(client(t, broker.url).handle('7').get({ onAway: end }), { message: 'not there' })
     })
 
     t.test('a broker that stays away ends the wait as a WaitTimeout that says so', async (t) => {
@@ -133,9 +143,11 @@ for (const [transport, Class] of [['undici', Reproq], ['fetch', ReproqOverFetch]
         stream(state('READY', 1) + state('RUNNING', 2) + state('SUCCESSFUL', 2) + state('READY', 9), 'hold'),
       )
       const seen: string[] = []
+      const absences: string[] = []
 
-      for await (const event of client(t, broker.url).handle('7').events()) seen.push(`${event.status} ${event.attempts}`)
+      for await (const event of client(t, broker.url).handle('7').events({ onAway: ({ name }) => absences.push(name) })) seen.push(`${event.status} ${event.attempts}`)
 
+      t.same(absences, ['BrokerUnreachable'], 'one absence, however many attempts fail')
       t.same(seen, ['READY 0', 'RUNNING 1', 'READY 1', 'RUNNING 2', 'SUCCESSFUL 2'])
       t.equal(broker.requests.length, 4)
       t.match(broker.requests[0], { path: '/v1/runs/7/events', headers: { accept: 'text/event-stream' } })

@@ -1,5 +1,5 @@
 import type { CancelResult, Enqueued, LogEntry, Run } from '../../protocol/src/rest.js'
-import { isAway, type BrokerHttp } from './broker-http.js'
+import { isAway, type BrokerHttp, type OnAway } from './broker-http.js'
 import { durationMs, type Duration } from './duration.js'
 import { TaskCancelled, TaskFailed, WaitTimeout } from './errors.js'
 import { followRun, isFinal, type RunEvent } from './run-events.js'
@@ -17,6 +17,8 @@ export interface WaitOptions {
   timeout?: Duration
   /** Ends the waiting, not the run. */
   signal?: AbortSignal
+  /** Told once each time the broker stops answering, which is borne. What it throws ends the waiting. */
+  onAway?: OnAway | undefined
 }
 
 /** How a run ended. `output` is what JSON makes of what the task returned. */
@@ -48,19 +50,20 @@ export class RunHandle<Output = unknown> {
   }
 
   /** The same as `result`, with failure and cancellation as values. Throws WaitTimeout, and what `get` throws. */
-  async settled({ timeout, signal }: WaitOptions = {}): Promise<Settled<Output>> {
+  async settled({ timeout, signal, onAway }: WaitOptions = {}): Promise<Settled<Output>> {
     const timeoutMs = timeout === undefined ? Number.POSITIVE_INFINITY : durationMs(timeout)
     const deadline = performance.now() + timeoutMs
     for (;;) {
-      const run = await this.#poll(deadline, timeoutMs, signal)
+      const run = await this.#poll(deadline, timeoutMs, signal, onAway)
       if (isFinal(run.status)) return settledAs<Output>(run)
       if (performance.now() >= deadline) throw new WaitTimeout(this.id, timeoutMs)
     }
   }
 
   /** The run as it is now. Throws RunNotFound, BrokerUnreachable and other HttpProblems. */
-  get(): Promise<Run> {
-    return this.#http.ask<Run>({ method: 'GET', path: this.#path, repeatable: true, until: performance.now() + this.#requestTimeoutMs })
+  get({ timeout, onAway }: Omit<WaitOptions, 'signal'> = {}): Promise<Run> {
+    const limitMs = Math.min(this.#requestTimeoutMs, timeout === undefined ? Number.POSITIVE_INFINITY : durationMs(timeout) + ARRIVAL_MS)
+    return this.#http.ask<Run>({ method: 'GET', path: this.#path, repeatable: true, until: performance.now() + limitMs, onAway })
   }
 
   /** Cancels it. `cancelling`: it is running and was told; its answer decides. Throws what `get` throws. */
@@ -69,8 +72,8 @@ export class RunHandle<Output = unknown> {
   }
 
   /** Its states from now on, the present one first, until the final one. Reconnects by itself. Throws what `get` throws. */
-  events(options: { signal?: AbortSignal } = {}): AsyncGenerator<RunEvent, void, undefined> {
-    return followRun(this.#http, `${this.#path}/events`, PATIENCE_MS, options.signal)
+  events(options: Omit<WaitOptions, 'timeout'> = {}): AsyncGenerator<RunEvent, void, undefined> {
+    return followRun(this.#http, `${this.#path}/events`, PATIENCE_MS, options)
   }
 
   /**
@@ -86,11 +89,11 @@ export class RunHandle<Output = unknown> {
     return `/v1/runs/${encodeURIComponent(this.id)}`
   }
 
-  async #poll(deadline: number, timeoutMs: number, signal: AbortSignal | undefined): Promise<Run> {
+  async #poll(deadline: number, timeoutMs: number, signal: AbortSignal | undefined, onAway: OnAway | undefined): Promise<Run> {
     const holdMs = Math.ceil(Math.min(POLL_MS, Math.max(deadline - performance.now(), 0)))
     const until = Math.min(deadline + ARRIVAL_MS, performance.now() + PATIENCE_MS)
     try {
-      return await this.#http.ask<Run>({ method: 'GET', path: `${this.#path}?wait_ms=${holdMs}`, holdMs, repeatable: true, until, ...(signal && { signal }) })
+      return await this.#http.ask<Run>({ method: 'GET', path: `${this.#path}?wait_ms=${holdMs}`, holdMs, repeatable: true, until, onAway, ...(signal && { signal }) })
     } catch (error) {
       if (isAway(error) && until >= deadline) throw new WaitTimeout(this.id, timeoutMs, error)
       throw error

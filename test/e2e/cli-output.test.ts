@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import t from 'tap'
+import { aRun, scriptedBroker, type Reply } from '../../sdk-ts/src/scripted-broker.test.given.js'
 import { relative } from '../../server/src/cli/output.js'
 import { MAIN } from '../helpers/broker.js'
 import { reproq, reproqJson } from '../helpers/cli.js'
@@ -32,6 +33,8 @@ t.test('errors are for people, or JSON for programs; the exit code says which ki
     [['run'], 2, /Missing required argument 'task'/],
     [['run', 'x', '{'], 2, /INVALID_JSON/],
     [['run', 'x', '--url', 'http://127.0.0.1:1'], 4, /BROKER_UNREACHABLE.*http:\/\/127.0.0.1:1/],
+    [['runs', 'wait', '1', '--url', 'http://127.0.0.1:1'], 4, /^✖ BROKER_UNREACHABLE.*http:\/\/127.0.0.1:1/],
+    [['runs', 'logs', '1', '-f', '--url', 'http://127.0.0.1:1'], 4, /^✖ BROKER_UNREACHABLE.*http:\/\/127.0.0.1:1/],
     [['tokens', 'list'], 2, /INVALID_SETTING {2}No database/],
     [['tokens', 'list', '--database-url', 'postgres://127.0.0.1:1/x'], 4, /No Postgres answers at 127.0.0.1:1/],
   ]
@@ -40,6 +43,17 @@ t.test('errors are for people, or JSON for programs; the exit code says which ki
   t.match(JSON.parse(json.stderr), { code: 'INVALID_SETTING', message: /No database/, hint: /REPROQ_DATABASE_URL/ })
   const { url } = await testDatabase(t)
   t.match(await reproq(t, ['tokens', 'revoke', 'nobody'], { env: { REPROQ_DATABASE_URL: url } }), { code: 3, stderr: /TOKEN_NOT_FOUND/ })
+})
+
+t.test('a broker that was there and goes away is told once, and waited for', async (t) => {
+  const state = `event: state\ndata: ${JSON.stringify({ id: '7', status: 'RUNNING', attempts: 1 })}\n\n`
+  const ended: Reply = { body: aRun({ status: 'SUCCESSFUL', output: 3 }) }
+  const waited = await scriptedBroker(t, { body: aRun() }, 'hang up', ended)
+  t.match(await reproq(t, ['runs', 'wait', '7', '--url', waited.url]), { code: 0, stdout: '3\n', stderr: `· no answer from ${waited.url}/, still trying\n` })
+
+  const stream = (text: string): Reply => ({ headers: { 'content-type': 'text/event-stream' }, body: text })
+  const followed = await scriptedBroker(t, { body: aRun() }, stream(state), 'hang up', 'hang up', stream('event: end\ndata: {}\n\n'))
+  t.match(await reproq(t, ['runs', 'logs', '7', '-f', '--url', followed.url]), { code: 0, stderr: `· no answer from ${followed.url}/, still trying\n` })
 })
 
 t.test('a reader that has seen enough is no error', async (t) => {

@@ -1,6 +1,6 @@
 import type { LogEntry, RunHandle } from '../../../sdk-ts/src/index.js'
 import { write, type Format } from './output.js'
-import { sayThatItGoesOn } from './wait.js'
+import { firstAnswer, sayThatItGoesOn, sayThatItIsAway } from './wait.js'
 
 export interface LogsOptions {
   output: Format
@@ -10,12 +10,13 @@ export interface LogsOptions {
 
 /** For people as it was printed. With `follow` JSON is an entry a line too: there is no end to wait for. */
 export async function printLogs(run: RunHandle, { output, follow = false, attempt }: LogsOptions): Promise<void> {
+  if (follow) await firstAnswer(run)
   const giveUp = new AbortController()
   const interrupt = () => giveUp.abort(new Error('interrupted'))
   process.once('SIGINT', interrupt)
   const all: LogEntry[] = []
   try {
-    for await (const entry of run.logs({ follow, signal: giveUp.signal, ...(attempt !== undefined && { attempt }) })) {
+    for await (const entry of run.logs({ follow, signal: giveUp.signal, onAway: sayThatItIsAway, ...(attempt !== undefined && { attempt }) })) {
       if (output === 'json' && !follow) all.push(entry)
       else if (output === 'id') write(`${entry.id}\n`)
       else if (output !== 'table') write(`${JSON.stringify(entry)}\n`)

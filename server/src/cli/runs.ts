@@ -8,7 +8,7 @@ import { printLogs, type LogsOptions } from './logs.js'
 import { operate, type OperateOptions } from './operate.js'
 import { addOutput, at, printRow, printRows, type Format, type Listing } from './output.js'
 import { printOutcomes } from './outcomes.js'
-import { printResult } from './wait.js'
+import { firstAnswer, printResult } from './wait.js'
 
 type Common = BrokerOptions & { output: Format }
 type Many = Common & FilterOptions & Omit<OperateOptions, 'output'>
@@ -48,7 +48,11 @@ export function registerRuns(program: Command): void {
     .description('wait for a run and print its result as JSON; ends with 7 when it failed, with 6 when time is up')
     .option('--timeout <duration>', 'how long to wait', '60s')
     .addHelpText('after', '\nExamples:\n  reproq runs wait 42\n  reproq runs wait 42 --timeout 10m')
-    .action(async (id: string, options: BrokerOptions & { timeout: string }) => printResult(brokerOf(options).handle(id), options.timeout))
+    .action(async (id: string, options: BrokerOptions & { timeout: string }) => {
+      const run = brokerOf(options).handle(id)
+      await firstAnswer(run, options.timeout)
+      await printResult(run, options.timeout)
+    })
 
   addOutput(addBrokerOptions(runs.command('logs <id>')))
     .description('what the code of a run has printed')
