@@ -82,12 +82,17 @@ CREATE TRIGGER reproq_workflow_delete AFTER DELETE ON task_runs
 
 -- A run that is made ready again while what it depends on has not succeeded waits again: a retry of everything that failed
 -- must not run a child beside its parent. In the writer's transaction, so nobody can lease it in between.
+-- Why it had ended without having run holds no longer, and goes: if somebody cancels it now, that is why it is over.
 CREATE FUNCTION reproq_wait_again() RETURNS trigger LANGUAGE plpgsql SET reproq.internal TO 'off' AS $$
+DECLARE
+  must_wait boolean := EXISTS (SELECT FROM reproq_dependencies d WHERE d.child_id = NEW.result_id
+                                  AND (d.ended IS NULL OR (NEW.reproq_when IS NULL AND d.ended IN ('FAILED', 'CANCELLED', 'SKIPPED'))));
+  was_passed_over boolean := coalesce(NEW.errors_json->-1->>'kind' IN ('workflow_failed', 'workflow_skipped'), false);
 BEGIN
-  UPDATE task_runs SET status = 'WAITING', updated_at = now()
-   WHERE result_id = NEW.result_id AND status = 'READY'
-     AND EXISTS (SELECT FROM reproq_dependencies d WHERE d.child_id = NEW.result_id
-                    AND (d.ended IS NULL OR (NEW.reproq_when IS NULL AND d.ended IN ('FAILED', 'CANCELLED', 'SKIPPED'))));
+  UPDATE task_runs
+     SET status = CASE WHEN must_wait THEN 'WAITING' ELSE status END, updated_at = now(),
+         errors_json = CASE WHEN was_passed_over THEN errors_json - -1 ELSE errors_json END
+   WHERE result_id = NEW.result_id AND status = 'READY' AND (must_wait OR was_passed_over);
   RETURN NULL;
 END $$;
 -- After reproq_track_update, which makes an entry of the row as it was: triggers fire in the order of their names.
@@ -256,7 +261,10 @@ CREATE FUNCTION reproq_move_children(fates reproq_fate[]) RETURNS jsonb LANGUAGE
            finished_at = CASE WHEN r.cause IS NOT NULL THEN now() END,
            failed_at = CASE WHEN r.cause IN ('FAILED', 'GONE') THEN now() END,
            last_error = CASE WHEN r.cause IS NULL THEN NULL ELSE left(s.kind || ': ' || s.message, 1024) END,
-           errors_json = CASE WHEN r.cause IS NULL THEN t.errors_json ELSE t.errors_json || jsonb_strip_nulls(jsonb_build_object(
+           errors_json = CASE
+             WHEN r.cause IS NULL AND t.status IN ('FAILED', 'CANCELLED') THEN t.errors_json - -1 -- Why it had ended holds no longer.
+             WHEN r.cause IS NULL THEN t.errors_json
+             ELSE t.errors_json || jsonb_strip_nulls(jsonb_build_object(
              'kind', s.kind, 'exception_class', CASE s.kind WHEN 'workflow_failed' THEN 'WorkflowFailed' END, 'message', s.message, 'failed_result_id', r.root, 'at', now())) END
       FROM unnest(fates) r
       CROSS JOIN LATERAL (SELECT CASE r.cause WHEN 'SKIPPED' THEN 'workflow_skipped' ELSE 'workflow_failed' END AS kind, CASE r.cause

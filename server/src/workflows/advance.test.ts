@@ -4,6 +4,7 @@ import { advanceAll, givenWorkflow, leaseAll, misled, node, statesOf } from '../
 import { cancel } from '../runs/cancel.js'
 import { finalize } from '../runs/finalize.js'
 import type { Leased } from '../runs/lease.js'
+import { requeue } from '../runs/requeue.js'
 import { succeed } from '../runs/succeed.js'
 import { reap, type Session } from '../sessions/sessions.js'
 import { advance } from './advance.js'
@@ -155,6 +156,50 @@ t.test('everything tried again at once still runs in order; a child alone is ref
   t.strictSame(await statesOf(given.others, ids), { a: 'READY', b: 'WAITING', c: 'WAITING' })
   await advanceAll(given.db)
   t.strictSame([await round(t, given, session), await round(t, given, session), await round(t, given, session), await round(t, given, session)], [['a'], ['b'], ['c'], []])
+})
+
+t.test('what somebody cancelled stays cancelled when its parent is tried again', async (t) => {
+  const given = await givenDatabase(t)
+  const session = await givenSession(given.db)
+  const byFilter = (ids: string[]) => given.others.query('SELECT reproq_cancel_many($1)', [ids])
+  const byOthers = (ids: string[]) => given.others.query(`UPDATE task_runs SET status = 'CANCELLED' WHERE result_id = ANY ($1)`, [ids])
+  const cancels: ((ids: string[]) => Promise<unknown>)[] = [(ids) => cancel(given.db, ids), byFilter, byOthers]
+  for (const stop of cancels) {
+    const { id, ids } = await givenWorkflow(given.db, [node('a'), node('b', ['a']), node('c', ['b']), node('alarm', ['a'], 'failure'), node('after-alarm', ['alarm'])])
+    const [a, b, c] = [ids.a as string, ids.b as string, ids.c as string]
+    await round(t, given, session, ['a'])
+    await requeue(given.db, [a])
+    await advanceAll(given.db)
+    t.strictSame((await rowOf(given.others, b)).errors_json, [], 'why it had ended does not hold any more')
+    await stop([b])
+    await round(t, given, session, ['a'])
+    await requeue(given.db, [a])
+    await advanceAll(given.db)
+    t.equal(await statusOf(given.others, b), 'CANCELLED', 'one of its children')
+
+    await requeue(given.db, [b])
+    await advanceAll(given.db)
+    t.strictSame(await statesOf(given.others, { b, c }), { b: 'WAITING', c: 'WAITING' })
+    await stop(Object.values(ids))
+    await advanceAll(given.db)
+    await requeue(given.db, [a])
+    t.strictSame(await round(t, given, session), ['a'], 'all of the workflow')
+    t.strictSame(await statesOf(given.others, { a, b, c }), { a: 'SUCCESSFUL', b: 'CANCELLED', c: 'CANCELLED' })
+    t.match(await countsOf(given, id), { status: 'CANCELLED' })
+  }
+})
+
+t.test('what was not needed, was tried again all the same and then cancelled, counts as cancelled', async (t) => {
+  const given = await givenDatabase(t)
+  const session = await givenSession(given.db)
+  const { id, ids } = await givenWorkflow(given.db, [node('a'), node('alarm', ['a'], 'failure')])
+  await round(t, given, session)
+  t.match(await countsOf(given, id), { status: 'SUCCESSFUL', skipped: 1 })
+  await requeue(given.db, [ids.alarm as string])
+  await cancel(given.db, [ids.alarm as string])
+  await advanceAll(given.db)
+  t.match(await countsOf(given, id), { status: 'CANCELLED', skipped: 0, cancelled: 1 })
+  t.strictSame([await misled(given.others), await misplaced(given.others)], [[], []])
 })
 
 t.test('a run whose row somebody holds comes with a later step; the others do not wait for it', async (t) => {
