@@ -77,6 +77,21 @@ class Execute(unittest.TestCase):
         self.assertEqual(_run(lambda: progress(1)), {"ok": True, "return": None}, "nobody listens")
         self.assertEqual(_run(lambda: checkpoint(object()))["exception_class"], "TypeError")
 
+    def test_a_run_is_told_what_time_it_was_granted_or_why_it_was_not(self):
+        def ask(seconds, extend=None, report=print):
+            _module(task=lambda: current().extend(seconds))
+            return json.loads(execute(lambda: '{"task_path":"temporary_tasks.task"}', Order("7", 1, report=report, extend=extend)))
+
+        asked = []
+        self.assertEqual(ask(0.0001, lambda ms, _: asked.append(ms) or {"timeout_ms": 1500}), {"ok": True, "return": 1.5})
+        self.assertEqual(asked, [1], "a short time is never none")
+        refused = ask(60, lambda ms, _: {"code": "maximum_reached", "message": "nothing is left"})
+        self.assertEqual((refused["exception_class"], refused["message"]), ("reproq_executor.ExtendRefused", "nothing is left"))
+        self.assertIn("Upgrade it", ask(60)["message"])
+        self.assertEqual(ask(60, report=None)["return"], 60, "by hand nobody limits it")
+        for seconds in (0, -1, float("nan"), float("inf")):
+            self.assertEqual(ask(seconds)["exception_class"], "ValueError")
+
     def test_a_stop_waits_for_a_block_that_must_not_be_interrupted(self):
         from reproq_executor.context import stop_active
 

@@ -82,4 +82,8 @@ t.test('it ends with the attempt: the next one begins with the timeout of the ru
   await given.others.query(`BEGIN; SET LOCAL reproq.internal = on; UPDATE task_runs SET status = 'READY'; INSERT INTO reproq_ready (queue_name, claim_key, result_id) SELECT queue_name, reproq_claim_key(priority, enqueued_at), result_id FROM task_runs; COMMIT`)
   await again()
   t.strictSame(await misplaced(given.others), [])
+
+  await finalize(given.db, [{ ...held, status: 'FAILED', error: '{}', lastError: null, delayMs: 0 }])
+  await given.others.query('INSERT INTO reproq_leases (result_id, session_id) VALUES ($1, $2)', [held.run, session.sessionId])
+  t.strictSame(await setRunLimits(given.db, [{ ...held, timeoutMs: HOUR_MS }], DAY_MS), [undefined], 'a verdict keeps the id of its lease, and ends it')
 })
