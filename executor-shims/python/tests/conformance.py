@@ -103,5 +103,9 @@ def progress_twice():
     return current().checkpoint
 
 
+def extend(ms):
+    return round(current().extend(ms / 1000) * 1000)
+
+
 def last_checkpoint():
     return current().checkpoint

@@ -30,11 +30,12 @@ export const loopChecks: readonly Check[] = [
   { id: 'RQ-LOOP-021', says: 'a run that leaves a process behind uses its own process up', ...polite, tasks: ['leave_child'], run: (subject) => withLoop(subject, recycles) },
   { id: 'RQ-LOOP-022', says: 'it ends when the worker is gone, also during a run', ...polite, tasks: ['wait'], run: (subject) => withLoop(subject, abandoned) },
   { id: 'RQ-LOOP-011', says: 'progress comes while the run goes on', ...full, tasks: ['progress_twice'], run: (subject) => withLoop(subject, reports) },
+  { id: 'RQ-LOOP-015', says: 'a task is given the answer to its wish for more time, and the run goes on', ...full, tasks: ['extend'], run: (subject) => withLoop(subject, asksForTime, { REPROQ_EXTEND: '1' }) },
   { id: 'RQ-LOOP-004', says: 'the checkpoint of an earlier attempt is known', ...full, tasks: ['last_checkpoint'], run: (subject) => withLoop(subject, remembers) },
 ]
 
-async function withLoop(subject: Subject, use: (loop: LoopSession) => Promise<void>): Promise<void> {
-  const loop = new LoopSession(subject.start())
+async function withLoop(subject: Subject, use: (loop: LoopSession) => Promise<void>, env: Record<string, string> = {}): Promise<void> {
+  const loop = new LoopSession(subject.start({ env }))
   try {
     await loop.ready()
     await use(loop)
@@ -168,6 +169,14 @@ async function reports(loop: LoopSession): Promise<void> {
   await loop.run(specOf('progress_twice'))
   const parts = loop.messages.filter(({ t }) => t === 'progress')
   equal([parts.map(({ pct }) => pct).filter((pct) => pct !== undefined), parts.find(({ checkpoint }) => checkpoint)?.checkpoint], [[50, 100], { at: 1 }], 'What it reported')
+}
+
+async function asksForTime(loop: LoopSession): Promise<void> {
+  const id = loop.begin(specOf('extend', 300_000))
+  const { n, timeout_ms } = await loop.message('extend', (message) => message.id === id)
+  equal(timeout_ms, 300_000, 'What it asked for')
+  loop.process.answer(`${JSON.stringify({ t: 'extended', n, timeout_ms: 60_000 })}\n`)
+  equal(valueOf(await loop.answer(id)), 60_000, 'What it returns')
 }
 
 async function remembers(loop: LoopSession): Promise<void> {

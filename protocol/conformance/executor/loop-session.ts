@@ -10,6 +10,7 @@ export interface Message {
   caps?: unknown
   pct?: unknown
   checkpoint?: unknown
+  timeout_ms?: unknown
 }
 
 export interface Done extends Message {

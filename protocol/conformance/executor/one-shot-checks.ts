@@ -83,6 +83,7 @@ export const oneShotChecks: readonly Check[] = [
   { id: 'RQ-EXEC-032', says: 'a process left behind does not keep it from ending', ...full, tasks: ['leave_child'], run: leavesChild },
   { id: 'RQ-EXEC-033', says: 'it ends when the worker is gone', ...polite, tasks: ['wait'], run: abandoned },
   { id: 'RQ-EXEC-016', says: 'progress comes before the envelope', ...full, tasks: ['progress_twice'], run: reports },
+  { id: 'RQ-EXEC-017', says: 'a task is given the answer to its wish for more time', ...full, tasks: ['extend'], run: asksForTime },
   { id: 'RQ-EXEC-007', says: 'the checkpoint of an earlier attempt is known', ...full, tasks: ['last_checkpoint'], run: remembers },
 ]
 
@@ -188,6 +189,16 @@ async function reports(subject: Subject): Promise<void> {
   const parts = messages.map((line) => JSON.parse(line) as { pct?: number; checkpoint?: unknown })
   equal([parts.map(({ pct }) => pct).filter((pct) => pct !== undefined), parts.find(({ checkpoint }) => checkpoint)?.checkpoint], [[50, 100], { at: 1 }], 'What it reported')
   equal(envelope.return, { at: 1 }, 'What it returns')
+}
+
+async function asksForTime(subject: Subject): Promise<void> {
+  const process = await begin(subject, specOf('extend', 300_000), { env: { REPROQ_EXTEND: '1' } })
+  const asked = () => process.output.text('channel').split('\n').slice(0, -1).find((line) => line.startsWith('{"t":"extend"'))
+  await within(process.output.when(() => asked() !== undefined), 'It did not ask')
+  const { n, timeout_ms } = JSON.parse(asked() as string) as { n?: unknown; timeout_ms?: unknown }
+  equal(timeout_ms, 300_000, 'What it asked for')
+  process.answer(`${JSON.stringify({ t: 'extended', n, timeout_ms: 60_000 })}\n`)
+  equal(envelopeOf(await finish(process)).return, 60_000, 'What it returns')
 }
 
 async function remembers(subject: Subject): Promise<void> {

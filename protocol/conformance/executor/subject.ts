@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import type { Readable } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import { Output } from './output.js'
 import { signalGroup } from './signal-group.js'
 import { ZygoteHost } from './zygote-host.js'
@@ -21,6 +21,8 @@ export interface Running {
   signal(signal: NodeJS.Signals): void
   write(text: string): void
   endInput(): void
+  /** Writes on the result channel, which goes both ways. */
+  answer(text: string): void
   /** As if the worker had died: our end of the result channel is closed. */
   closeChannel(): void
 }
@@ -80,7 +82,7 @@ export class Subject {
 
 function running(child: ChildProcess): Running {
   const output = new Output()
-  const channel = child.stdio[3] as Readable | null
+  const channel = child.stdio[3] as Duplex | null
   child.stdout?.on('data', (chunk: Buffer) => output.push('stdout', chunk))
   child.stderr?.on('data', (chunk: Buffer) => output.push('stderr', chunk))
   channel?.on('data', (chunk: Buffer) => output.push('channel', chunk)).on('error', () => {})
@@ -92,6 +94,7 @@ function running(child: ChildProcess): Running {
     signal: (signal) => child.pid !== undefined && signalGroup(child.pid, signal),
     write: (text) => void child.stdin?.write(text),
     endInput: () => void child.stdin?.end(),
+    answer: (text) => void channel?.write(text),
     closeChannel: () => void channel?.destroy(),
   }
 }

@@ -53,7 +53,7 @@ export class ZygoteHost {
     await within(zygote.output.when(() => reply() !== undefined), 'The zygote did not fork')
     const pid = reply()?.pid ?? 0
     const channel = () => forked.sockets.find((socket) => socket.listenerCount('channel') > 0)
-    return { output, ended, closed, signal: (signal) => signalGroup(pid, signal), write() {}, endInput() {}, closeChannel: () => void channel()?.destroy() }
+    return { output, ended, closed, signal: (signal) => signalGroup(pid, signal), write() {}, endInput() {}, answer: (text) => void channel()?.write(text), closeChannel: () => void channel()?.destroy() }
   }
 
   end(): void {
