@@ -1,12 +1,16 @@
+import { Command } from 'commander'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { EnqueueRequest } from '../protocol/src/index.js'
 import '../server/src/broker.js'
 import '../server/src/schedules/pg-cron.js'
+import { addCallOptions } from '../server/src/cli/call-options.js'
 import { loadConfig, settings, type Overrides } from '../server/src/config.js'
 import { statements } from '../server/src/db/statement.js'
 import { BrokerError, errorCodes } from '../server/src/errors.js'
+import { scopes } from '../server/src/http/scopes.js'
 import { testDatabase } from './helpers/database.js'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -108,16 +112,19 @@ t.test('migrations are numbered without a gap and open with their purpose', asyn
   })
 })
 
-t.test('server/REFERENCE.md lists every setting and every error as the code has them', async (t) => {
+t.test('server/REFERENCE.md lists every setting, scope and error as the code has them', async (t) => {
   const cell = (text: string) => text.replaceAll('|', '\\|')
   const settingRows = Object.values(settings).map(({ env, default: value, doc }) => `| \`${env}\` | ${value === '' ? '' : `\`${value}\``} | ${cell(doc)} |`)
   const errorRows = errorCodes.map((code) => new BrokerError(code, '')).map(({ code, status, title, hint }) => `| \`${code}\` | ${status} | ${cell(title)} | ${cell(hint)} |`)
   const text = [
     '# Reference', '',
-    'Made from `src/config.ts` and `src/errors.ts`; write it anew with `REPROQ_WRITE_REFERENCE=1 npm test -- test/house`.', '',
+    'Made from `src/config.ts`, `src/http/scopes.ts` and `src/errors.ts`; write it anew with `REPROQ_WRITE_REFERENCE=1 npm test -- test/house`.', '',
     '## Settings', '',
     'A flag (`--lease-ms`) wins over the variable, this over `.env`, over `reproq.config.{ts,mjs,js,json}` (`broker: { leaseMs: 60_000 }`), over the default. Names say their unit.', '',
     '| Variable | Default | |', '|---|---|---|', ...settingRows, '',
+    '## Scopes', '',
+    'What a token may do (`reproq tokens create web --scope enqueue read`). A scope includes no other, but for `admin`.', '',
+    '| Scope | Allows |', '|---|---|', ...Object.entries(scopes).map(([scope, doc]) => `| \`${scope}\` | ${cell(doc)} |`), '',
     '## Errors', '',
     'REST answers errors as problem documents (RFC 9457) with one of these as `code`; the `status` of those that only a command shows is 500.', '',
     '| Code | Status | Means | What to do |', '|---|---|---|---|', ...errorRows, '',
@@ -125,6 +132,23 @@ t.test('server/REFERENCE.md lists every setting and every error as the code has 
   const path = join(ROOT, 'server/REFERENCE.md')
   if (process.env.REPROQ_WRITE_REFERENCE === '1') writeFileSync(path, text)
   t.equal(read('server/REFERENCE.md'), text)
+})
+
+t.test('OPTIONS.md names every option of REST and of reproq_enqueue, and none that is not there', async (t) => {
+  const rows = read('OPTIONS.md').split('\n').filter((line) => line.startsWith('| ') && !line.startsWith('| SDK'))
+  const column = (at: number) => rows.map((row) => row.split(' | ')[at] ?? '').join('\n')
+  const words = (text: string) => [...new Set([...text.matchAll(/`([^`]+)`/g)].map(([, code = '']) => (/^[a-z_]+(?:\.[a-z_]+)?/.exec(code) as RegExpExecArray)[0]))].toSorted()
+
+  const { rate, retry, ...flat } = EnqueueRequest.properties
+  const fields = [...Object.keys(flat), ...Object.keys(rate.properties).map((name) => `rate.${name}`), ...Object.keys(retry.properties).map((name) => `retry.${name}`)]
+  t.strictSame(words(column(1)), fields.toSorted())
+
+  const { pool } = await testDatabase(t)
+  const { rows: [made] } = await pool.query<{ names: string[] }>(`SELECT proargnames[1:pronargs] AS names FROM pg_proc WHERE proname = 'reproq_enqueue'`)
+  t.strictSame(words(column(2)), made?.names.filter((name) => name !== 'canonical_spec').toSorted())
+
+  const flags = addCallOptions(new Command()).options.map(({ long }) => long)
+  for (const [flag] of column(3).matchAll(/--[a-z-]+/g)) t.ok(flags.includes(flag), flag)
 })
 
 t.test('every error code is thrown somewhere', async (t) => {

@@ -60,7 +60,7 @@ export interface Task<Input = unknown, Output = unknown> extends TaskReference<I
   readonly '~reproq': 'task'
   /** `file:line` of the definition where the runtime can tell it. */
   readonly definedAt: string | undefined
-  /** Runs the handler once, with `context` made for this attempt alone. Throws InvalidInput, InvalidOutput, or whatever the handler throws. */
+  /** Runs the task once, with `context` made for this attempt alone. Throws InvalidInput, InvalidOutput, or whatever its code throws. */
   perform(context: TaskContext): Promise<unknown>
 }
 
@@ -85,7 +85,8 @@ export interface TaskDefinition<Parsed, Returned, Input, Result> extends RunCont
 /**
  * Defines a task. Types come from the schemas; without schemas from the annotation of `run`
  * (`run({ input }: TaskContext<{ userId: number }>)`) or from `defineTask<Input, Output>`.
- * Throws InvalidOption or InvalidDuration for a definition that cannot work.
+ * Queue, priority, retry, timeout and keys hold where this SDK enqueues the task itself; REST, SQL, the CLI and `enqueue('name')` do
+ * not know them. Throws InvalidOption or InvalidDuration for a definition that cannot work.
  */
 export function defineTask<Parsed = void, Returned = unknown, Input = Parsed, Result = Returned>(
   definition: TaskDefinition<Parsed, Returned, Input, Result>,

@@ -108,7 +108,7 @@ function mustRun(interpreter: string): void {
   throw new InvalidOption(`The Python interpreter "${interpreter}" cannot be run (${reason})`, 'install it, or name another: --python <path of the interpreter>')
 }
 
-/** Ends the process: a handler that was given up must not keep it alive. */
+/** Ends the process: a task that was given up must not keep it alive. */
 async function run(worker: Worker, banner: () => void): Promise<never> {
   try {
     await worker.start()

@@ -1,8 +1,13 @@
-/**
- * What a token may do. `schedules` makes, changes and removes schedules; `admin` includes everything; `work:queue:mail-*`
- * leases runs of queues whose name begins with `mail-`; a pattern without a star is one queue.
- */
-export type Permission = 'enqueue' | 'read' | 'schedules' | 'admin'
+/** What a token may do; goes into REFERENCE.md. A scope includes no other, but for `admin`. */
+export const scopes = {
+  enqueue: 'Make runs and workflows; cancel, retry and replay runs by id, cancel a workflow; trigger a schedule.',
+  read: 'Look at everything: runs with their payloads, results, logs and events, workflows, schedules, queues, tasks, workers, limits, operations. Waiting for a result needs it.',
+  schedules: 'Create, change, sync, pause, resume and delete schedules. A schedule runs any task in any queue.',
+  'work:queue:<name>': 'Connect as a worker and lease runs of this queue.',
+  'work:queue:<prefix>*': 'The same for all queues whose name begins so; `work:queue:*` for every queue.',
+  admin: 'Everything above; and what changes many runs at once (cancel, retry, replay, delete by filter), pauses, resumes and clears queues, sets and removes limits, drains and stops workers.',
+} as const
+export type Permission = Exclude<keyof typeof scopes, `work:${string}`>
 
 const SCOPE = /^(enqueue|read|schedules|admin|work:queue:[^*]{0,255}\*?)$/
 
