@@ -1,5 +1,25 @@
 -- reproq_enqueue() and reproq_enqueue_workflow(): enqueue from SQL, inside the caller's own transaction.
 
+-- Raises for a policy that the broker would read otherwise than it was meant: a key it does not know, or a value of another type.
+CREATE FUNCTION reproq_check_retry(retry jsonb) RETURNS void LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+  wrong text;
+BEGIN
+  SELECT format('%s: %s', key, value) INTO wrong FROM jsonb_each(retry)
+   WHERE NOT coalesce(CASE
+           WHEN key IN ('base_ms', 'cap_ms') THEN jsonb_typeof(value) = 'number' AND value >= '0'
+           WHEN key = 'factor' THEN jsonb_typeof(value) = 'number' AND value >= '1'
+           WHEN key = 'jitter' THEN jsonb_typeof(value) = 'number' AND value BETWEEN '0' AND '1'
+           WHEN key = 'delays_ms' THEN jsonb_typeof(value) = 'array' AND value <> '[]' AND NOT value @? '$[*] ? (@.type() != "number" || @ < 0)'
+           WHEN key = 'non_retryable' THEN jsonb_typeof(value) = 'array' AND NOT value @? '$[*] ? (@.type() != "string")'
+         END, false)
+   ORDER BY key LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'reproq_enqueue: retry takes no %', wrong USING ERRCODE = '22023',
+      HINT = 'Its keys are base_ms, factor, cap_ms, jitter, delays_ms, non_retryable: numbers, lists of numbers, of names of classes. Such as {"base_ms": 5000, "factor": 2, "cap_ms": 60000}; or {"delays_ms": [1000, 60000], "non_retryable": ["ValueError"]}.';
+  END IF;
+END $$;
+
 -- Null, or an argument left out, means the default. With an idempotency key, the first enqueue of that key and task makes
 -- a run and later ones are answered with it (deduplicated = true), for as long as the run is kept.
 -- Of runs with one lock_key, one runs at a time; of runs with one concurrency_key, concurrency_limit; of runs with one rate_key,
@@ -69,6 +89,12 @@ BEGIN
   END IF;
   IF jsonb_typeof(retry) <> 'object' THEN
     RAISE EXCEPTION 'reproq_enqueue: retry is a JSON object; got %', jsonb_typeof(retry) USING ERRCODE = '22023';
+  END IF;
+  IF retry IS NOT NULL THEN
+    PERFORM reproq_check_retry(retry);
+  END IF;
+  IF priority NOT BETWEEN -32768 AND 32767 THEN
+    RAISE EXCEPTION 'reproq_enqueue: priority is an integer from -32768 to 32767; got %', priority USING ERRCODE = '22023';
   END IF;
   IF deduplicate AND idempotency_key IS NOT NULL THEN
     RAISE EXCEPTION 'reproq_enqueue: deduplicate and idempotency_key exclude each other: the key means one run for ever, deduplicate one at a time' USING ERRCODE = '22023';

@@ -80,4 +80,8 @@ t.test('reproq_enqueue takes the same', async (t) => {
   for (const [named, message] of [["concurrency_key => 'c'", /go together; got c and <NULL>/], ["concurrency_key => 'c', concurrency_limit => 0", /go together/], ["rate_key => 'r', rate_limit => 1", /rate_per above 0/], ["lock_key => ''", /a key is empty/]] as const) {
     await t.rejects(call(named), { message }, named)
   }
+  const wrong: [retry: string, message: RegExp][] = [['{"basems": 5}', /takes no basems: 5/], ['{"base_ms": "5s"}', /takes no base_ms: "5s"/], ['{"factor": 0.5}', /factor/], ['{"jitter": 2}', /jitter/], ['{"cap_ms": null}', /cap_ms/], ['{"delays_ms": []}', /delays_ms/], ['{"delays_ms": [1, "2"]}', /delays_ms/], ['{"delays_ms": 1}', /delays_ms/], ['{"non_retryable": [1]}', /non_retryable/]]
+  for (const [retry, message] of wrong) await t.rejects(call(`retry => '${retry}'`), { message, hint: /base_ms, factor, cap_ms, jitter, delays_ms, non_retryable/ }, retry)
+  await call(`priority => -32768, retry => '{"base_ms": 0, "factor": 1, "cap_ms": 9.5, "jitter": 1, "delays_ms": [0, 10], "non_retryable": ["ValueError"]}'`)
+  for (const priority of [32_768, -32_769]) await t.rejects(call(`priority => ${priority}`), { message: new RegExp(`priority is an integer from -32768 to 32767; got ${priority}`) })
 })
