@@ -28,6 +28,7 @@ export const commands: CommandEntry[] = [
   { name: 'schedules', summary: 'list, put, trigger, pause, sync, next; pg_cron', load: async () => (await import('./schedules.js')).registerSchedules },
   { name: 'workflows', summary: 'list, get, cancel', load: async () => (await import('./workflows.js')).registerWorkflows },
   { name: 'workers', summary: 'list, drain, stop', load: async () => (await import('./workers.js')).registerWorkers },
+  { name: 'top', summary: 'queues, workers and runs, live', load: async () => (await import('./top.js')).registerTop },
   { name: 'operations', summary: 'work on many runs: list, get, stop', load: async () => (await import('./operations.js')).registerOperations },
   { name: 'prune', summary: 'delete old runs', load: async () => (await import('./prune.js')).registerPrune },
   { name: 'completion', summary: 'what a shell needs to complete commands and names', load: async () => (await import('./completion.js')).registerCompletion },

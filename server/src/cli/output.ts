@@ -21,12 +21,14 @@ export function addOutput(command: Command): Command {
 
 /** Rows on stdout, in the format that was asked for. */
 export async function printRows<Row>(format: Format, rows: readonly Row[], { id, columns }: Listing<Row>): Promise<void> {
-  if (format === 'table') {
-    const cells = rows.map((row) => Object.values(columns).map((cell) => textOf(cell(row))))
-    return write(await table(Object.keys(columns), cells))
-  }
+  if (format === 'table') return write(await tableOf(rows, columns))
   if (format === 'json') return write(`${JSON.stringify(rows, null, 2)}\n`)
   write(rows.map((row) => `${format === 'id' ? id(row) : JSON.stringify(row)}\n`).join(''))
+}
+
+/** The same for people, as text. */
+export function tableOf<Row>(rows: readonly Row[], columns: Listing<Row>['columns']): Promise<string> {
+  return table(Object.keys(columns), rows.map((row) => Object.values(columns).map((cell) => textOf(cell(row)))))
 }
 
 /** One row: for people a line for each field, nested values as JSON. */
