@@ -56,6 +56,11 @@ CREATE FUNCTION reproq_may_start(status text, expires_at timestamptz) RETURNS bo
   LANGUAGE sql STABLE PARALLEL SAFE
   RETURN status = 'RUNNING' OR (status IN ('WAITING', 'READY') AND (expires_at > now()) IS NOT FALSE);
 
+-- What a run says that came too late.
+CREATE FUNCTION reproq_expiry_text(expires_at timestamptz) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+  RETURN 'Not started before it expired at ' || to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+         || '; now it is ' || to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+
 -- Whether a run can be seen to be over, as of now: volatile, so it looks for itself. A statement that has waited for a row of
 -- reproq_unique sees task_runs as it was before it waited, and the run that it finds over may have been retried meanwhile.
 CREATE FUNCTION reproq_is_over(run bigint) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
@@ -78,18 +83,36 @@ CREATE TABLE reproq_twins (
   PRIMARY KEY (spec_hash, result_id)
 );
 
+-- Ends a run that has expired and that nobody has ended yet. As a foreign writer does, so that its entries go with it. One that
+-- somebody holds is theirs: they are ending it.
+CREATE FUNCTION reproq_end_expired(run bigint) RETURNS void LANGUAGE sql SET reproq.internal TO 'off' AS $$
+  UPDATE task_runs t
+     SET status = 'CANCELLED', finished_at = now(), updated_at = now(), last_error = 'expired: ' || reproq_expiry_text(t.expires_at),
+         errors_json = t.errors_json || jsonb_build_object('kind', 'expired', 'message', reproq_expiry_text(t.expires_at), 'at', now())
+   WHERE t.result_id = (SELECT e.result_id FROM task_runs e WHERE e.result_id = run AND e.status = 'READY' AND e.expires_at <= now() FOR NO KEY UPDATE SKIP LOCKED)
+$$;
+
 -- In a database of the Go schema, which allows one active run per hash, whoever made it and whatever it asked for: that one. Null
--- elsewhere, where no index could find it.
-CREATE FUNCTION reproq_active_twin(digest text) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+-- elsewhere, where no index could find it. One that has expired must not keep its hash, so it is ended here.
+CREATE FUNCTION reproq_active_twin(digest text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  twin bigint;
+  may_start boolean;
 BEGIN
   IF to_regclass('idx_task_runs_spec_unique') IS NULL THEN
     RETURN NULL;
   END IF;
   IF (SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = 'task_runs'::regclass AND a.attname = 'spec_hash') = 'bpchar'::regtype THEN
     -- Compared as text, the column would be cast and the index of no use.
-    RETURN (SELECT t.result_id FROM task_runs t WHERE t.spec_hash = digest::bpchar AND t.status IN ('READY', 'RUNNING') LIMIT 1);
+    SELECT t.result_id, reproq_may_start(t.status, t.expires_at) INTO twin, may_start FROM task_runs t WHERE t.spec_hash = digest::bpchar AND t.status IN ('READY', 'RUNNING') LIMIT 1;
+  ELSE
+    SELECT t.result_id, reproq_may_start(t.status, t.expires_at) INTO twin, may_start FROM task_runs t WHERE t.spec_hash = digest AND t.status IN ('READY', 'RUNNING') LIMIT 1;
   END IF;
-  RETURN (SELECT t.result_id FROM task_runs t WHERE t.spec_hash = digest AND t.status IN ('READY', 'RUNNING') LIMIT 1);
+  IF NOT may_start THEN
+    PERFORM reproq_end_expired(twin);
+    RETURN NULL;
+  END IF;
+  RETURN twin;
 END $$;
 
 CREATE FUNCTION reproq_register_twin() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -109,6 +132,10 @@ END $$;
 CREATE TRIGGER reproq_register_twin AFTER INSERT ON task_runs FOR EACH ROW
   WHEN (current_setting('reproq.internal', true) IS DISTINCT FROM 'on' AND current_setting('reproq.twins', true) IS DISTINCT FROM 'off'
         AND NEW.status IN ('WAITING', 'READY', 'RUNNING'))
+  EXECUTE FUNCTION reproq_register_twin();
+-- Of every writer: a run that was over may have been forgotten, or have lost its hash to one that is over by now.
+CREATE TRIGGER reproq_register_retried AFTER UPDATE ON task_runs FOR EACH ROW
+  WHEN (OLD.status IN ('SUCCESSFUL', 'FAILED', 'CANCELLED') AND NEW.status IN ('WAITING', 'READY'))
   EXECUTE FUNCTION reproq_register_twin();
 
 -- By trigger rather than foreign key, whose check every update of every run would pay for.
@@ -148,11 +175,6 @@ END $$;
 -- Of every writer, ourselves included.
 CREATE TRIGGER reproq_track_expiry AFTER INSERT OR UPDATE OF status, expires_at ON task_runs
   FOR EACH ROW WHEN (NEW.expires_at IS NOT NULL AND NEW.status IN ('WAITING', 'READY') AND isfinite(NEW.expires_at)) EXECUTE FUNCTION reproq_track_expiry();
-
--- What a run says that came too late.
-CREATE FUNCTION reproq_expiry_text(expires_at timestamptz) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
-  RETURN 'Not started before it expired at ' || to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
-         || '; now it is ' || to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
 
 INSERT INTO reproq_expiring
   SELECT expires_at, result_id FROM task_runs WHERE status IN ('WAITING', 'READY') AND expires_at IS NOT NULL AND isfinite(expires_at);

@@ -23,16 +23,17 @@ CREATE FUNCTION reproq_claim_hash(digest text, run bigint) RETURNS bigint LANGUA
    WHERE u.spec_hash = rtrim(digest) RETURNING u.result_id
 $$;
 
--- The active run of a hash, as far as the database holds there to be one.
-CREATE FUNCTION reproq_twin_of(digest text, run bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
-  SELECT coalesce((SELECT u.result_id FROM reproq_unique u WHERE u.spec_hash = rtrim(digest) AND u.result_id <> run),
-                  (SELECT a.result_id FROM task_runs a WHERE a.spec_hash = digest AND a.status IN ('READY', 'RUNNING') LIMIT 1))
+-- The run that keeps another of its hash back.
+CREATE FUNCTION reproq_twin_of(digest text, run bigint) RETURNS bigint LANGUAGE sql AS $$
+  SELECT coalesce(reproq_active_twin(rtrim(digest)), (SELECT u.result_id FROM reproq_unique u WHERE u.spec_hash = rtrim(digest) AND u.result_id <> run))
 $$;
 
 -- retried, duplicate (an active twin keeps it back), or refused: somebody's trigger or constraint forbids it.
 CREATE FUNCTION reproq_retry_one(run bigint, OUT outcome text, OUT error text) LANGUAGE plpgsql AS $$
+DECLARE
+  digest text := (SELECT rtrim(spec_hash) FROM task_runs WHERE result_id = run);
 BEGIN
-  IF reproq_claim_hash((SELECT spec_hash FROM task_runs WHERE result_id = run), run) <> run THEN
+  IF reproq_active_twin(digest) IS NOT NULL OR reproq_claim_hash(digest, run) <> run THEN
     outcome := 'duplicate';
     RETURN;
   END IF;
@@ -101,7 +102,7 @@ BEGIN
       outcome := 'duplicate';
       -- What is refused takes the claim of the hash back with it.
       BEGIN
-        IF coalesce(reproq_claim_hash(old.spec_hash, fresh), fresh) = fresh THEN
+        IF reproq_active_twin(rtrim(old.spec_hash)) IS NULL AND coalesce(reproq_claim_hash(old.spec_hash, fresh), fresh) = fresh THEN
           INSERT INTO task_runs (result_id, backend_alias, queue_name, priority, spec_json, spec_hash, task_path, max_attempts, timeout_seconds,
                                  lock_key, concurrency_key, concurrency_limit, reproq_rate_key, reproq_fair_key, reproq_retry, expires_at)
           VALUES (fresh, old.backend_alias, old.queue_name, old.priority, old.spec_json, old.spec_hash, old.task_path, old.max_attempts, old.timeout_seconds,

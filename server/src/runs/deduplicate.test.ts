@@ -1,11 +1,14 @@
 import { spawnSync } from 'node:child_process'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { float, jsonText } from '../../../sdk-ts/src/float.js'
 import { controlFor, givenDatabase, givenForeignRun, misplaced, newRunOf, rowOf, type Given } from '../../../test/helpers/given.js'
 import { Pool } from '../db/pool.js'
+import type { Statement } from '../db/statement.js'
 import { cancel } from './cancel.js'
 import { enqueue } from './enqueue.js'
 import { lease } from './lease.js'
+import { replay } from './replay.js'
+import { requeue } from './requeue.js'
 import { newRun, type NewRun } from './spec.js'
 import { succeed } from './succeed.js'
 
@@ -111,11 +114,74 @@ t.test('a run is deduplicated against its twin as Django hashes it', { skip: pyt
   }
 })
 
-for (const type of ['varchar(64)', 'char(64)']) t.test(`in a database of the Go schema (${type}) an equal run is anybody's, and off still makes two`, async (t) => {
+async function givenGoSchema(t: Test, type: string): Promise<Given> {
   const given = await givenDatabase(t)
-  const { db, others } = given
-  await others.query(`ALTER TABLE task_runs ALTER spec_hash TYPE ${type}`)
-  await others.query("CREATE UNIQUE INDEX idx_task_runs_spec_unique ON task_runs (spec_hash) WHERE status IN ('READY', 'RUNNING')")
+  await given.others.query(`ALTER TABLE task_runs ALTER spec_hash TYPE ${type}`)
+  await given.others.query("CREATE UNIQUE INDEX idx_task_runs_spec_unique ON task_runs (spec_hash) WHERE status IN ('READY', 'RUNNING')")
+  return given
+}
+const GO_TYPES = ['varchar(64)', 'char(64)']
+
+for (const type of GO_TYPES) t.test(`in a database of the Go schema (${type}) the index finds the twin among many`, async (t) => {
+  const { db, others } = await givenGoSchema(t, type)
+  await others.query("INSERT INTO task_runs (spec_json, spec_hash, task_path) SELECT '{}', md5(n::text) || md5(n::text), 't' FROM generate_series(1, 20000) n")
+  await others.query('ANALYZE task_runs')
+  const pages = async (call: string) => {
+    const explain = { name: call, text: `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT ${call}` } as Statement<[], { 'QUERY PLAN': string }>
+    // Once for the catalogues, which are read when a session first needs them.
+    await db.query(explain, [])
+    const [row] = await db.query(explain, [])
+    const [{ Plan: plan }] = JSON.parse(row?.['QUERY PLAN'] ?? '') as [{ Plan: Record<string, number> }]
+    return (plan['Shared Hit Blocks'] ?? 0) + (plan['Shared Read Blocks'] ?? 0)
+  }
+  for (const call of [`reproq_active_twin(md5('7') || md5('7'))`, `reproq_twin_of(md5('7') || md5('7'), 0)`, `reproq_active_twin('none')`]) {
+    const read = await pages(call)
+    t.ok(read < 30, `${call} reads ${read} pages`)
+  }
+})
+
+for (const type of GO_TYPES) t.test(`in a database of the Go schema (${type}) a run that expired while it waited makes room for an equal one`, async (t) => {
+  const { db, others } = await givenGoSchema(t, type)
+  const given = async () => {
+    const { id } = await one(db, alone({ control: controlFor({ deduplicate: true, expiresInMs: 3_600_000 }) }))
+    await others.query("UPDATE task_runs SET expires_at = now() - interval '1 s' WHERE result_id = $1", [id])
+    return id
+  }
+  const first = await given()
+  const second = await given()
+  t.not(second, first)
+  t.match(await rowOf(others, first), { status: 'CANCELLED', last_error: /^expired: Not started before/ })
+  t.match(await replay(db, [first]), [{ outcome: 'replayed' }])
+  t.equal((await rowOf(others, second)).status, 'CANCELLED')
+  await others.query("UPDATE task_runs SET expires_at = now() - interval '1 s' WHERE status = 'READY'")
+  t.match(await requeue(db, [first]), [{ outcome: 'retried' }])
+  t.strictSame(await misplaced(others), [])
+})
+
+t.test('a run that is retried is a twin again, though another had taken its hash', async (t) => {
+  const { db, others } = await givenDatabase(t)
+  const over = (id: string) => others.query("UPDATE task_runs SET status = 'FAILED', finished_at = now() WHERE result_id = $1", [id])
+  const byAdmin = (id: string) => others.query("UPDATE task_runs SET status = 'READY', attempts = 0 WHERE result_id = $1", [id])
+  for (const [how, retry] of [['the broker', (id: string) => requeue(db, [id])], ['others', byAdmin]] as const) {
+    const hash = { spec_hash: how }
+    const first = await givenForeignRun(others, hash)
+    await over(first)
+    await over(await givenForeignRun(others, hash))
+    await retry(first)
+    t.match(await one(db, alone({ specHash: how })), { id: first, deduplicated: true }, `another's, by ${how}`)
+    await over(first)
+
+    const ours = await one(db, alone({ specHash: how }))
+    await over(ours.id)
+    await over((await one(db, alone({ specHash: how }))).id)
+    await retry(ours.id)
+    t.match(await one(db, alone({ specHash: how })), { id: ours.id, deduplicated: true }, `ours, by ${how}`)
+    await over(ours.id)
+  }
+})
+
+for (const type of GO_TYPES) t.test(`in a database of the Go schema (${type}) an equal run is anybody's, and off still makes two`, async (t) => {
+  const { db, others } = await givenGoSchema(t, type)
   const first = await one(db, newRunOf())
   t.match(await one(db, alone()), { id: first.id, deduplicated: true }, 'one that did not ask')
   await t.rejects(enqueue(db, [newRunOf()]), { cause: { code: '23505' } }, 'the statement alone meets the index; Ingest tells such runs apart')

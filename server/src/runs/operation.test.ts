@@ -133,7 +133,7 @@ t.test('a cancel ends what waits, and asks what runs', async (t) => {
 
 t.test('twins that it could not retry are named', async (t) => {
   const given = await givenDatabase(t)
-  await given.others.query(`CREATE UNIQUE INDEX ON task_runs (spec_hash) WHERE status IN ('READY', 'RUNNING')`)
+  await given.others.query(`CREATE UNIQUE INDEX idx_task_runs_spec_unique ON task_runs (spec_hash) WHERE status IN ('READY', 'RUNNING')`)
   const [first] = await givenDead(given, 1)
   const [twin] = await givenDead(given, 1)
   const { id } = await startOperation(given.db, 'retry', { queue: 'mail' }, 'test')

@@ -76,6 +76,14 @@ t.test('of runs that asked to be the only one of their kind, one at a time is re
   t.strictSame(await misplaced(others), [])
 })
 
+t.test("a replay that somebody's own index refuses leaves the hash where it was, and keeps no other", async (t) => {
+  const { db, others } = await givenDatabase(t)
+  const [first, second] = await enqueue(db, [newRunOf({ specHash: 'u', priority: 7, control: controlFor({ deduplicate: true }) }), newRunOf({ specHash: 'v' })])
+  await others.query(`UPDATE task_runs SET status = 'FAILED', finished_at = now(); CREATE UNIQUE INDEX theirs ON task_runs (priority) WHERE priority = 7`)
+  t.match(await replay(db, [first?.id as string, second?.id as string]), [{ outcome: 'duplicate' }, { outcome: 'replayed' }])
+  t.match((await others.query('SELECT result_id::text AS id FROM reproq_unique')).rows, [{ id: first?.id }])
+})
+
 t.test('a replay is a new run like the old one; the hash is copied', async (t) => {
   const { db, others } = await givenDatabase(t)
   const control = controlFor({ lockKey: 'l', concurrencyKey: 'c', concurrencyLimit: 2, fairKey: 'f', retry: { base_ms: 5 }, expiresInMs: 3_600_000 })
