@@ -172,6 +172,7 @@ END $$;
 CREATE FUNCTION reproq_delete_runs(runs bigint[]) RETURNS bigint[] LANGUAGE plpgsql SET reproq.internal TO 'off' AS $$
 DECLARE
   doomed bigint[];
+  unfinished uuid[];
   gone bigint[] := '{}';
   one bigint;
 BEGIN
@@ -179,11 +180,15 @@ BEGIN
   SELECT coalesce(array_agg(t.result_id), '{}') INTO doomed
     FROM (SELECT result_id FROM task_runs WHERE result_id = ANY (runs) AND status IN ('SUCCESSFUL', 'FAILED', 'CANCELLED')
            ORDER BY result_id FOR UPDATE SKIP LOCKED) t;
+  -- Each workflow once, not once for each of its runs.
+  unfinished := ARRAY(
+    SELECT w.workflow_id FROM (SELECT DISTINCT t.workflow_id FROM task_runs t WHERE t.result_id = ANY (doomed) AND t.workflow_id IS NOT NULL) w
+     CROSS JOIN LATERAL (SELECT FROM task_runs m WHERE m.workflow_id = w.workflow_id AND m.status IN ('WAITING', 'READY', 'RUNNING') LIMIT 1) m);
   SELECT coalesce(array_agg(t.result_id), '{}') INTO doomed
     FROM task_runs t
    WHERE t.result_id = ANY (doomed)
      AND NOT EXISTS (SELECT FROM task_runs c WHERE c.parent_id = t.result_id AND c.status IN ('WAITING', 'READY', 'RUNNING'))
-     AND (t.workflow_id IS NULL OR NOT EXISTS (SELECT FROM task_runs m WHERE m.workflow_id = t.workflow_id AND m.status IN ('WAITING', 'READY', 'RUNNING')));
+     AND (t.workflow_id IS NULL OR t.workflow_id <> ALL (unfinished));
   -- A deferred foreign key (Django's) would object at the commit, where nobody can step aside.
   SET CONSTRAINTS ALL IMMEDIATE;
   BEGIN

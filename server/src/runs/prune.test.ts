@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
-import type pg from 'pg'
+import pg from 'pg'
 import t from 'tap'
 import { emptyDatabase } from '../../../test/helpers/database.js'
 import { givenDatabase, givenForeignRun, givenSession, misplaced, newRunOf } from '../../../test/helpers/given.js'
 import { migrate } from '../db/migrate.js'
-import { Pool } from '../db/pool.js'
+import { Pool, SESSION } from '../db/pool.js'
 import { forget, pruneAll, pruneStep } from './prune.js'
 import { enqueue } from './enqueue.js'
 import { lease } from './lease.js'
@@ -73,6 +73,26 @@ for (const [shape, file] of [['ours', undefined], ["Django's", 'django-schema.sq
     t.strictSame((await pruneAll(db, { SUCCESSFUL: DAY })).deleted, 2, 'when nothing alive needs it any more it goes')
   })
 }
+
+t.test('whether a workflow goes on is looked at once, however many of its runs are to go', async (t) => {
+  const { others, url } = await givenDatabase(t)
+  const RUNS = 3_000
+  await others.query(`INSERT INTO task_runs (spec_json, spec_hash, task_path, workflow_id, status) SELECT '{}', n, 'a', '00000000-0000-4000-8000-000000000001', 'SUCCESSFUL' FROM generate_series(1, ${RUNS}) n`)
+  // The statistics say that a workflow has few runs.
+  await others.query(`INSERT INTO task_runs (spec_json, spec_hash, task_path, workflow_id, status) SELECT '{}', n, 'a', gen_random_uuid(), 'SUCCESSFUL' FROM generate_series(1, ${5 * RUNS}) n`)
+  await others.query('ANALYZE task_runs')
+  const client = new pg.Client({ connectionString: url, options: SESSION.map((setting) => `-c ${setting}`).join(' ') })
+  await client.connect()
+  await client.query('BEGIN')
+  const read = async () => Number((await client.query(`SELECT seq_tup_read + idx_tup_fetch AS rows FROM pg_stat_xact_user_tables WHERE relname = 'task_runs'`)).rows[0].rows)
+  const before = await read()
+  const { rows } = await client.query('SELECT cardinality(reproq_delete_runs(ARRAY(SELECT result_id FROM task_runs ORDER BY result_id LIMIT 300))) AS gone')
+  const after = await read()
+  await client.query('ROLLBACK')
+  await client.end()
+  t.equal(rows[0].gone, 300)
+  t.ok(after - before < 3 * RUNS, `${after - before} rows were read to delete 300 of ${RUNS}`)
+})
 
 t.test('a run that came back to life since somebody looked is not deleted', async (t) => {
   const { others } = await givenDatabase(t)
