@@ -43,7 +43,12 @@ t.test('a bulk takes up to 1,000 runs, in order, all or none', async (t) => {
 t.test('a request that has the wrong shape is refused with the name of what is wrong', async (t) => {
   const own = await testBroker(t)
   const rows: [body: string, status: number, code: string, detail: RegExp][] = [
-    ['{"task":"t","priorty":1}', 400, 'INVALID_REQUEST', /additional properties: "priorty"/],
+    ['{"task":"t","priorty":1}', 400, 'INVALID_REQUEST', /additional properties: "priorty"; did you mean priority\?/],
+    ['{"task":"t","concurrency":{"key":"k","limit":1}}', 400, 'INVALID_REQUEST', /^body .*"concurrency"; did you mean concurrency_key\?$/],
+    ['{"task":"t","expires_in":5}', 400, 'INVALID_REQUEST', /"expires_in"; did you mean expires_in_ms\?/],
+    ['{"task":"t","maxAttempts":5}', 400, 'INVALID_REQUEST', /"maxAttempts"; did you mean max_attempts\?/],
+    ['{"task":"t","rate":{"key":"k","limit":1,"per":5,"per_ms":5}}', 400, 'INVALID_REQUEST', /^body\/rate .*"per"; did you mean per_ms\?/],
+    ['{"task":"t","retry":{"attempts":5}}', 400, 'INVALID_REQUEST', /^body\/retry .*"attempts"; there are base_ms, factor, cap_ms, jitter, delays_ms, non_retryable$/],
     ['{}', 400, 'INVALID_REQUEST', /task/],
     ['{"task":""}', 400, 'INVALID_REQUEST', /body\/task/],
     ['{"task":"t","priority":"1"}', 400, 'INVALID_REQUEST', /body\/priority must be integer/],

@@ -88,8 +88,8 @@ function socketOptions(frameBytes: number) {
 
 /** Bodies are held to their schema to the letter; a query string is text, so its numbers are read from it. */
 const validators = {
-  body: withFormats(new Ajv({ coerceTypes: false, removeAdditional: false, useDefaults: false, strict: false })),
-  text: withFormats(new Ajv({ coerceTypes: true, removeAdditional: false, useDefaults: true, strict: false })),
+  body: withFormats(new Ajv({ coerceTypes: false, removeAdditional: false, useDefaults: false, strict: false, verbose: true })),
+  text: withFormats(new Ajv({ coerceTypes: true, removeAdditional: false, useDefaults: true, strict: false, verbose: true })),
 }
 
 function withFormats(ajv: Ajv): Ajv {

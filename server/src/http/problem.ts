@@ -1,6 +1,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { Problem } from '../../../protocol/src/index.js'
 import { BrokerError, type BrokerErrorCode } from '../errors.js'
+import { nearestName } from './nearest-name.js'
 
 /** Any error → RFC 9457 problem document. What is not in the catalogue is logged and answered as INTERNAL, without its text. */
 export function sendProblem(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): void {
@@ -39,10 +40,18 @@ function asBrokerError(error: FastifyError | Error): BrokerError {
   }
 }
 
-type Fault = NonNullable<FastifyError['validation']>[number]
+/** `parentSchema` comes with Ajv's option `verbose`. */
+type Fault = NonNullable<FastifyError['validation']>[number] & { parentSchema?: { properties?: object } }
 
-/** "body/runs/3/priority must be <= 32767", with the name of an unknown property spelled out. */
+/** "body/runs/3/priority must be <= 32767", with the name of an unknown property spelled out, and the one that was meant. */
 function describe(fault: Fault | undefined, where = 'request'): string {
   const extra = fault?.params.additionalProperty
-  return `${where}${fault?.instancePath ?? ''} ${fault?.message ?? 'is not valid'}${typeof extra === 'string' ? `: "${extra}"` : ''}`
+  const message = `${where}${fault?.instancePath ?? ''} ${fault?.message ?? 'is not valid'}`
+  return typeof extra === 'string' ? `${message}: "${extra}"${instead(extra, Object.keys(fault?.parentSchema?.properties ?? {}))}` : message
+}
+
+function instead(extra: string, allowed: readonly string[]): string {
+  const nearest = nearestName(extra, allowed)
+  if (nearest !== undefined) return `; did you mean ${nearest}?`
+  return allowed.length === 0 ? '' : `; there are ${allowed.join(', ')}`
 }
