@@ -3,6 +3,7 @@ import type { Preview, Schedule, ScheduleList, SyncedSchedules } from '../../pro
 import type { BrokerHttp, Question } from './broker-http.js'
 import type { ScheduledTask } from './define-schedule.js'
 import { payloadText } from './enqueue-request.js'
+import { InvalidOption } from './errors.js'
 import { RunHandle } from './run-handle.js'
 
 /** Runs by the clock. Each call throws BrokerUnreachable and HttpProblems, and for an unknown name one with the code SCHEDULE_NOT_FOUND. */
@@ -18,9 +19,10 @@ export class Schedules {
   /**
    * Makes the database's schedules of this program what `schedules` says: creates, changes what differs, and removes those that
    * were synchronized before and are gone. Those of others (REST, Django, SQL, another `app`) stay, unless they have the same name.
-   * Throws InvalidInput and InvalidOption as well.
+   * An empty list, which is more often a module that was not found, needs `allowEmpty`. Throws InvalidInput and InvalidOption as well.
    */
-  async sync(schedules: readonly ScheduledTask[], { app = 'default' }: { app?: string } = {}): Promise<SyncedSchedules['schedules']> {
+  async sync(schedules: readonly ScheduledTask[], { app = 'default', allowEmpty = false }: { app?: string; allowEmpty?: boolean } = {}): Promise<SyncedSchedules['schedules']> {
+    if (schedules.length === 0 && !allowEmpty) throw new InvalidOption(`No schedules were given, so all of "${app}" would be removed`, 'give what defineSchedule() returns; to remove them all: sync([], { allowEmpty: true })')
     const requests = await Promise.all(schedules.map((schedule) => schedule.toRequest()))
     return (await this.#ask<SyncedSchedules>('POST', '/sync', payloadText('a schedule', { app, schedules: requests }))).schedules
   }

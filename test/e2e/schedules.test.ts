@@ -58,6 +58,8 @@ t.test('the SDK synchronizes what the code defines, and leaves the rest alone', 
   const page = await reproq.schedules.list({ limit: 2 })
   t.strictSame(page.next_cursor, 'by-hand')
   t.strictSame((await reproq.schedules.list({ limit: 2, cursor: page.next_cursor as string })).schedules.map(({ name }) => name), ['hourly', 'other'])
+  await t.rejects(reproq.schedules.sync([]), problem('INVALID_OPTION', /all of "default" would be removed/))
+  t.strictSame(await reproq.schedules.sync([], { app: 'billing', allowEmpty: true }), [{ name: 'other', outcome: 'removed' }])
 })
 
 t.test('trigger, pause, resume and delete do what they say; names may hold anything', async (t) => {
