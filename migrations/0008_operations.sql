@@ -51,7 +51,7 @@ EXCEPTION
 END $$;
 
 -- FAILED or CANCELLED → READY. Of each run that exists: retried, duplicate (other: the active run of the same hash), refused
--- (error: by what), or not_final.
+-- (error: by what), already_successful, or not_final.
 CREATE FUNCTION reproq_retry(runs bigint[]) RETURNS TABLE (run bigint, outcome text, other bigint, error text) LANGUAGE plpgsql AS $$
 DECLARE
   known bigint[];
@@ -80,7 +80,7 @@ BEGIN
   RETURN QUERY
     SELECT t.result_id, o.outcome, CASE WHEN o.outcome = 'duplicate' THEN reproq_twin_of(t.spec_hash, t.result_id) END, told->t.result_id::text->>'error'
       FROM task_runs t
-     CROSS JOIN LATERAL (SELECT coalesce(told->t.result_id::text->>'outcome', CASE WHEN t.result_id = ANY (dead) THEN 'retried' ELSE 'not_final' END) AS outcome) o
+     CROSS JOIN LATERAL (SELECT coalesce(told->t.result_id::text->>'outcome', CASE WHEN t.result_id = ANY (dead) THEN 'retried' WHEN t.status = 'SUCCESSFUL' THEN 'already_successful' ELSE 'not_final' END) AS outcome) o
      WHERE t.result_id = ANY (known) ORDER BY t.result_id;
 END $$;
 

@@ -32,7 +32,7 @@ export type ReplayRequest = Static<typeof ReplayRequest>
 export const RunOutcome = Type.Object(
   {
     run: Type.String(),
-    outcome: Type.Union([Type.Literal('retried'), Type.Literal('replayed'), Type.Literal('duplicate'), Type.Literal('not_final'), Type.Literal('refused'), Type.Literal('not_found')]),
+    outcome: Type.Union([Type.Literal('retried'), Type.Literal('replayed'), Type.Literal('duplicate'), Type.Literal('already_successful'), Type.Literal('not_final'), Type.Literal('refused'), Type.Literal('not_found')]),
     other: Nullable(Type.String({ description: 'replayed: the new run; duplicate: the active run of the same hash' })),
     error: Nullable(Type.String({ description: 'refused: what the database said' })),
   },

@@ -65,7 +65,7 @@ t.test('from enqueue to triage, in every format, each command ending with the co
   t.match(await reproqJson(t, ['triage', 'retry', failed], { env }), [{ run: failed, outcome: 'retried' }])
   await until('it has failed again', async () => (await own.reproq.get(failed)).status === 'FAILED')
   t.match(await command('triage', 'replay', failed, '-o', 'id'), { code: 0, stdout: /^\d+\n$/ })
-  t.match(await command('runs', 'retry', '1'), { code: 1, stdout: /1 +not_final/ })
+  t.match(await command('runs', 'retry', '1'), { code: 1, stdout: /1 +already_successful/, stderr: /already successful.*reproq runs replay 1\n/ })
   t.match(await command('runs', 'retry', '77'), { code: 3, stdout: /77 +not_found/ })
   t.match(await command('runs', 'cancel', '2'), { code: 0, stdout: /2 +cancelled +CANCELLED/ })
 })

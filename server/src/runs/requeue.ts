@@ -1,11 +1,12 @@
 import type { Db } from '../db/pool.js'
 import { statement } from '../db/statement.js'
 
-/** `duplicate`: an active run has the same hash (`other`) and the database allows one. `not_final`: it is not over. `refused`: the
+/** `duplicate`: an active run has the same hash (`other`) and the database allows one. `already_successful`: only a replay can
+ * run it again. `not_final`: it is not over. `refused`: the
  * database would not have it (`error`). */
 export interface Requeued {
   run: string
-  outcome: 'retried' | 'duplicate' | 'not_final' | 'refused'
+  outcome: 'retried' | 'duplicate' | 'already_successful' | 'not_final' | 'refused'
   other: string | null
   error: string | null
 }
