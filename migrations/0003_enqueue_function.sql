@@ -182,7 +182,6 @@ DECLARE
   places jsonb;
   wrong text;
   key_digest bytea;
-  first bigint;
 BEGIN
   IF nodes IS NULL OR jsonb_typeof(nodes) <> 'array' OR jsonb_array_length(nodes) = 0 THEN
     RAISE EXCEPTION 'reproq_enqueue_workflow: nodes is a JSON array of at least one object' USING ERRCODE = '22023';
@@ -202,6 +201,15 @@ BEGIN
    WHERE w.wrong IS NOT NULL ORDER BY n.place LIMIT 1;
   IF wrong IS NOT NULL THEN
     RAISE EXCEPTION 'reproq_enqueue_workflow: %', wrong USING ERRCODE = '22023', HINT = 'Give each node a name of its own, and name in "after" only nodes that stand before it.';
+  END IF;
+
+  IF idempotency_key IS NOT NULL THEN
+    key_digest := sha256(convert_to(chr(31) || 'workflow' || chr(31) || idempotency_key, 'UTF8'));
+    SELECT k.workflow_id, k.runs INTO workflow_id, runs FROM reproq_workflow_of_key(key_digest) k;
+    IF workflow_id IS NOT NULL THEN
+      deduplicated := true;
+      RETURN;
+    END IF;
   END IF;
 
   workflow_id := gen_random_uuid();
@@ -248,19 +256,24 @@ BEGIN
    ORDER BY r.key, r.place DESC
   ON CONFLICT (key) DO UPDATE SET tokens_per_second = excluded.tokens_per_second, burst_size = excluded.burst_size;
 
-  IF idempotency_key IS NOT NULL THEN
-    -- The key leads to the first run of the workflow.
-    key_digest := sha256(convert_to(chr(31) || 'workflow' || chr(31) || idempotency_key, 'UTF8'));
+  IF key_digest IS NOT NULL THEN
     INSERT INTO reproq_idempotency AS i (key_hash, result_id) VALUES (key_digest, ids[1]) ON CONFLICT (key_hash) DO NOTHING;
     IF NOT FOUND THEN
-      SELECT i.result_id INTO first FROM reproq_idempotency i WHERE i.key_hash = key_digest;
+      -- Another transaction was first and has committed while we waited: its workflow is the one.
       DELETE FROM task_runs t WHERE t.result_id = ANY (ids);
       DELETE FROM reproq_workflow_changes c WHERE c.workflow_id = workflow_id;
       DELETE FROM reproq_dependencies d WHERE d.child_id = ANY (ids);
       DELETE FROM reproq_workflows w WHERE w.workflow_id = workflow_id;
-      SELECT t.workflow_id INTO workflow_id FROM task_runs t WHERE t.result_id = first;
-      runs := (SELECT jsonb_object_agg(t.reproq_node, t.result_id::text) FROM task_runs t WHERE t.workflow_id = workflow_id);
+      SELECT k.workflow_id, k.runs INTO workflow_id, runs FROM reproq_workflow_of_key(key_digest) k;
       deduplicated := true;
     END IF;
   END IF;
+END $$;
+
+-- The workflow that has an idempotency key already, and its runs by name. The key leads to the first of them.
+CREATE FUNCTION reproq_workflow_of_key(key_digest bytea, OUT workflow_id uuid, OUT runs jsonb) LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+BEGIN
+  SELECT t.workflow_id INTO workflow_id FROM reproq_idempotency i JOIN task_runs t USING (result_id) WHERE i.key_hash = key_digest;
+  runs := (SELECT jsonb_object_agg(t.reproq_node, t.result_id::text) FROM task_runs t WHERE t.workflow_id = workflow_id);
 END $$;

@@ -27,9 +27,10 @@ export function newWorkflow(request: EnqueueWorkflowRequest, sources: string[], 
   const nodes = inOrder(request.nodes)
   for (const text of [request.name, request.idempotency_key, ...nodes.map((node) => node.name)]) checkStorable(text)
   const texts = nodes.map((node) => {
-    const { spec, runAfterMs } = newRun(node, sourceOf.get(node) as string, limitBytes, `Node "${node.name}"`)
+    const { spec, runAfterMs, control } = newRun(node, sourceOf.get(node) as string, limitBytes, `Node "${node.name}"`)
     const fields = [...members(sourceOf.get(node) as string)].filter(([name]) => !REPLACED.has(name)).map(([name, text]) => `${JSON.stringify(name)}:${text}`)
     if (runAfterMs !== null) fields.push(`"run_after":${JSON.stringify(new Date(runAfterMs).toISOString())}`)
+    if (typeof control?.expiresAtMs === 'number') fields.push(`"expires_at":${JSON.stringify(new Date(control.expiresAtMs).toISOString())}`)
     return `{${fields.join(',')},"spec":${spec}}`
   })
   return { name: request.name ?? null, idempotencyKey: request.idempotency_key ?? null, nodes: `[${texts.join(',')}]` }
@@ -40,8 +41,8 @@ function checkStorable(text: string | undefined) {
   if (fault) throw new BrokerError('INVALID_PAYLOAD', `The name ${JSON.stringify(text)} cannot be stored: ${fault.code}`)
 }
 
-/** What the spec says, or says better. */
-const REPLACED = new Set(['args', 'kwargs', 'input', 'delay_ms', 'run_after'])
+/** What the spec says, or we say better: instants as every Postgres reads them. */
+const REPLACED = new Set(['args', 'kwargs', 'input', 'delay_ms', 'run_after', 'expires_at'])
 
 /** All runs of the workflow, or none: those that wait for nothing READY, the others WAITING. */
 export async function enqueueWorkflow(db: Db, { nodes, name, idempotencyKey }: NewWorkflow): Promise<PlacedWorkflow> {
