@@ -14,6 +14,20 @@ ALTER TABLE task_runs
 -- Until when running code may go on that asked for another limit; null: as long as its timeout says. It ends with the lease.
 ALTER TABLE reproq_leases ADD COLUMN run_until timestamptz;
 
+-- A cheap question for every lease: is there any rate limit on tasks, queues or everything?
+CREATE INDEX reproq_active_limits ON rate_limits (key) WHERE tokens_per_second > 0 AND burst_size > 0 AND NOT starts_with(key, 'key:');
+
+-- The tokens a bucket has now: infinity without a limit.
+CREATE FUNCTION reproq_tokens(bucket rate_limits) RETURNS float8 LANGUAGE sql VOLATILE
+  RETURN CASE WHEN bucket.tokens_per_second > 0 AND bucket.burst_size > 0
+              THEN least(bucket.burst_size, bucket.current_tokens + greatest(0, extract(epoch FROM clock_timestamp() - bucket.last_refilled_at)) * bucket.tokens_per_second)::float8
+              ELSE 'infinity' END;
+
+-- The bucket of Reproq's that applies to a task in a queue: the first that exists, also when it is switched off.
+CREATE FUNCTION reproq_bucket_of(task_path text, queue_name text) RETURNS text LANGUAGE sql STABLE
+  RETURN (SELECT key FROM rate_limits WHERE key IN ('task:' || task_path, 'queue:' || queue_name, 'global')
+           ORDER BY CASE WHEN starts_with(key, 'task:') THEN 1 WHEN starts_with(key, 'queue:') THEN 2 ELSE 3 END LIMIT 1);
+
 -- Fair keys: start-time fair queueing, done when a run is made, so that a lease stays a walk along an index. A run's turn is one
 -- step after its tenant's last, and not before the head of the queue: a tenant that comes anew stands beside what is served next.
 CREATE TABLE reproq_fair (

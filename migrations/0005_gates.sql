@@ -33,15 +33,12 @@ CREATE TABLE reproq_freed (
   every boolean NOT NULL DEFAULT false
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
--- Rate keys that runs wait for, and when there is a token again.
+-- When keys are to be asked again: those of rates that runs wait for, when there is a token; any whose runs somebody holds, soon.
 CREATE TABLE reproq_refills (
   key    text COLLATE "C" PRIMARY KEY,
   due_at timestamptz NOT NULL
 );
 CREATE INDEX reproq_refills_due ON reproq_refills (due_at);
-
--- A cheap question for every lease: is there any rate limit on tasks, queues or everything?
-CREATE INDEX reproq_active_limits ON rate_limits (key) WHERE tokens_per_second > 0 AND burst_size > 0 AND NOT starts_with(key, 'key:');
 
 -- A key must fit into an index, whatever Django gave it.
 CREATE FUNCTION reproq_gate_key(kind text, key text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -121,12 +118,6 @@ BEGIN
   PERFORM pg_advisory_xact_lock(7241865326);
 END $$;
 
--- The tokens a bucket has now: infinity without a limit.
-CREATE FUNCTION reproq_tokens(bucket rate_limits) RETURNS float8 LANGUAGE sql VOLATILE
-  RETURN CASE WHEN bucket.tokens_per_second > 0 AND bucket.burst_size > 0
-              THEN least(bucket.burst_size, bucket.current_tokens + greatest(0, extract(epoch FROM clock_timestamp() - bucket.last_refilled_at)) * bucket.tokens_per_second)::float8
-              ELSE 'infinity' END;
-
 -- Blocked → ready, under the gate: for each key that was freed as many as it has room for, for each bucket that is due as many as it
 -- has tokens, best first. Of each queue so many: the head of a queue that is paused, or that nobody works on, must not keep
 -- the room from the others; whoever comes too late is blocked again. Returns the queues that have got something.
@@ -156,18 +147,25 @@ BEGIN
        ORDER BY b.key, b.room, b.queue_name LIMIT 1
     ) AS next
      WHERE CASE WHEN p.every THEN starts_with(p.key, p.sought) ELSE p.key = p.sought END
+  ), line AS MATERIALIZED (
+    SELECT p.key, p.room, p.queue_name,
+           CASE WHEN p.every THEN NULL
+                WHEN p.room = 0 THEN (SELECT least(floor(tokens), most)::bigint FROM bucket WHERE bucket.key = p.key)
+                ELSE p.room - (SELECT count(*) FROM (SELECT FROM reproq_holds h WHERE h.key = p.key LIMIT p.room) AS held) END AS places
+      FROM place p WHERE CASE WHEN p.every THEN starts_with(p.key, p.sought) ELSE p.key = p.sought END
   ), head AS MATERIALIZED (
-    SELECT best.* FROM place p CROSS JOIN LATERAL (
-      SELECT b.result_id, b.key FROM reproq_blocked b
-       WHERE b.key = p.key AND b.room = p.room AND b.queue_name = p.queue_name
-       ORDER BY b.claim_key, b.result_id
-       LIMIT CASE WHEN p.every THEN NULL
-                  WHEN p.room = 0 THEN (SELECT least(floor(tokens), most)::bigint FROM bucket WHERE bucket.key = p.key)
-                  ELSE p.room - (SELECT count(*) FROM (SELECT FROM reproq_holds h WHERE h.key = p.key LIMIT p.room) AS held) END
+    -- Past runs that somebody is changing: to wait for him would stop everything that is gated.
+    SELECT best.* FROM line l CROSS JOIN LATERAL (
+      SELECT b.ctid AS place, b.key, b.room, b.queue_name FROM reproq_blocked b WHERE b.key = l.key AND b.room = l.room AND b.queue_name = l.queue_name
+       ORDER BY b.claim_key, b.result_id LIMIT l.places FOR UPDATE SKIP LOCKED
     ) AS best
-     WHERE CASE WHEN p.every THEN starts_with(p.key, p.sought) ELSE p.key = p.sought END
+  ), short AS (
+    SELECT key FROM (
+      SELECT l.*, (SELECT count(*) FROM (SELECT FROM reproq_blocked b WHERE b.key = l.key AND b.room = l.room AND b.queue_name = l.queue_name LIMIT l.places) AS waiting) AS count FROM line l
+      UNION ALL SELECT key, room, queue_name, NULL, -1 FROM head
+    ) AS missing GROUP BY key, room, queue_name HAVING sum(count) > 0
   ), moved AS (
-    DELETE FROM reproq_blocked b USING head h WHERE b.result_id = h.result_id RETURNING b.result_id, b.key, b.queue_name, b.claim_key
+    DELETE FROM reproq_blocked WHERE ctid = ANY (ARRAY(SELECT place FROM head)) RETURNING result_id, key, queue_name, claim_key
   ), ready AS (
     INSERT INTO reproq_ready (queue_name, claim_key, result_id, gated)
     SELECT m.queue_name, m.claim_key, m.result_id, reproq_is_gated(t.lock_key, t.concurrency_key, t.concurrency_limit, t.reproq_rate_key, t.expires_at)
@@ -180,8 +178,12 @@ BEGIN
     SELECT DISTINCT m.key FROM moved m WHERE NOT EXISTS (SELECT FROM task_runs t WHERE t.result_id = m.result_id AND t.status = 'READY')
   ), later AS (
     INSERT INTO reproq_refills (key, due_at)
-    SELECT key, CASE WHEN tokens = 'infinity' THEN clock_timestamp() ELSE clock_timestamp() + (floor(tokens) + 1 - tokens) / rate * interval '1 s' END
-      FROM bucket WHERE tokens < 1 OR EXISTS (SELECT FROM head WHERE head.key = bucket.key)
+    SELECT key, min(due_at) FROM (
+      SELECT key, CASE WHEN tokens = 'infinity' THEN clock_timestamp() ELSE clock_timestamp() + (floor(tokens) + 1 - tokens) / rate * interval '1 s' END AS due_at
+        FROM bucket WHERE tokens < 1 OR EXISTS (SELECT FROM head WHERE head.key = bucket.key)
+      -- Who takes back what he did to a run tells nobody.
+      UNION ALL SELECT key, clock_timestamp() + interval '100 ms' FROM short
+    ) AS either GROUP BY key
     ON CONFLICT (key) DO UPDATE SET due_at = excluded.due_at
   )
   SELECT coalesce(array_agg(DISTINCT queue_name), '{}') INTO woken FROM ready;
@@ -204,19 +206,14 @@ BEGIN
   next_ms := reproq_next_refill_ms();
 END $$;
 
--- The bucket of Reproq's that applies to a task in a queue: the first that exists, also when it is switched off.
-CREATE FUNCTION reproq_bucket_of(task_path text, queue_name text) RETURNS text LANGUAGE sql STABLE
-  RETURN (SELECT key FROM rate_limits WHERE key IN ('task:' || task_path, 'queue:' || queue_name, 'global')
-           ORDER BY CASE WHEN starts_with(key, 'task:') THEN 1 WHEN starts_with(key, 'queue:') THEN 2 ELSE 3 END LIMIT 1);
-
 -- READY → RUNNING under the gate, one by one, the queues taking turns, past those that must wait: what lease.sql does, where
 -- it must not. Parameters as there, and `most`: entries looked at beyond the free slots. A function, because each of its
 -- statements has a snapshot of its own: one statement that takes the lock and counts would count what it saw before it waited.
--- Every row returned says: gated (it met what only this function may lease), more (there may be more: call again), freed (keys
--- have got room in passing), nextMs (until a rate has its next token), woken (queues that have got ready runs), expired
--- (runs that came too late and are over: run, queue, task).
+-- Every row returned says: gated (it met what only this function may lease), more (there may be more: call again), skipped (runs passed
+-- over because somebody holds them locked, about ten times `most` at most), freed (keys have got room in passing), nextMs (until a rate
+-- has its next token), woken (queues that have got ready runs), expired (runs that came too late and are over: run, queue, task).
 CREATE FUNCTION reproq_lease_gated(queues text[], places integer[], sessions bigint[], workers text[], leases uuid[], lease_ms float8, most integer)
-RETURNS TABLE (gated boolean, more boolean, freed boolean, "nextMs" float8, woken text[], expired jsonb, slot integer, run text, lease text, task text,
+RETURNS TABLE (gated boolean, more boolean, skipped integer, freed boolean, "nextMs" float8, woken text[], expired jsonb, slot integer, run text, lease text, task text,
                queue text, attempt integer, "maxAttempts" integer, "timeoutMs" float8, spec text, "cancelRequested" boolean, retry text)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -247,6 +244,7 @@ BEGIN
   limited := EXISTS (SELECT FROM rate_limits l WHERE l.tokens_per_second > 0 AND l.burst_size > 0 AND NOT starts_with(l.key, 'key:')
                        AND (l.key = 'global' OR starts_with(l.key, 'task:') OR substr(l.key, 7) = ANY (queues)));
   gated := limited;
+  skipped := 0;
 
   LOOP
     seen := 0;
@@ -264,19 +262,20 @@ BEGIN
       seen := seen + 1;
       after_keys[entry.turn] := entry.claim_key;
       after_ids[entry.turn] := entry.result_id;
-      IF NOT entry.gated AND NOT limited THEN
-        done := done || entry.place;
-        let_in := let_in || entry.result_id;
-        CONTINUE;
-      END IF;
-
-      gated := true;
+      gated := gated OR entry.gated;
       SELECT t.task_path, t.queue_name, t.lock_key, t.concurrency_key, t.concurrency_limit, t.reproq_rate_key, t.expires_at INTO it
         FROM task_runs t WHERE t.result_id = entry.result_id AND t.status = 'READY' FOR NO KEY UPDATE SKIP LOCKED;
       IF NOT FOUND THEN
-        -- Somebody is changing it, and the end of that is told; or it is not ready any more, and its entry was left behind.
-        CONTINUE WHEN EXISTS (SELECT FROM task_runs t WHERE t.result_id = entry.result_id AND t.status = 'READY');
+        -- Somebody is changing it; or it is not ready any more, and its entry was left behind.
+        PERFORM FROM task_runs t WHERE t.result_id = entry.result_id AND t.status = 'READY';
+        skipped := skipped + FOUND::integer;
+        CONTINUE WHEN FOUND;
         done := done || entry.place;
+        CONTINUE;
+      END IF;
+      IF NOT entry.gated AND NOT limited THEN
+        done := done || entry.place;
+        let_in := let_in || entry.result_id;
         CONTINUE;
       END IF;
       IF it.expires_at <= clock_timestamp() THEN
@@ -348,9 +347,10 @@ BEGIN
       END LOOP;
     END LOOP;
     seen_all := seen_all + seen;
-    more := cardinality(let_in) = slots OR seen_all >= slots + most;
-    EXIT WHEN more OR seen < chunk;
-    chunk := least(2 * chunk + 50, slots + most - seen_all);
+    -- Entries of runs that are held stay where they are: counted with the others, they would keep all behind them from ever being reached.
+    more := cardinality(let_in) = slots OR seen_all - skipped >= slots + most;
+    EXIT WHEN more OR seen < chunk OR skipped >= 10 * most;
+    chunk := least(2 * chunk + 50, slots + most - seen_all + skipped);
   END LOOP;
 
   DELETE FROM reproq_ready WHERE ctid = ANY (done);
@@ -387,7 +387,7 @@ BEGIN
       INSERT INTO reproq_leases (result_id, session_id) SELECT result_id, sessions[places[slot]] FROM leased
       ON CONFLICT (result_id) DO UPDATE SET session_id = excluded.session_id, run_until = NULL
     )
-    SELECT gated, more, freed, "nextMs", woken, expired, l.slot::integer - 1, l.result_id::text, l.reproq_lease_id::text, l.task_path, l.queue_name, l.attempts,
+    SELECT gated, more, skipped, freed, "nextMs", woken, expired, l.slot::integer - 1, l.result_id::text, l.reproq_lease_id::text, l.task_path, l.queue_name, l.attempts,
            l.max_attempts, l.timeout_seconds * 1000.0::float8, l.spec_json::text, l.cancel_requested, l.reproq_retry::text
       FROM (VALUES (1)) AS always LEFT JOIN leased l ON true ORDER BY l.slot;
 END $$;

@@ -59,7 +59,7 @@ class WatchedDb implements Db {
   }
 }
 
-function dispatchOn(t: Test, { db }: Given, options: { batch?: number } = {}) {
+function dispatchOn(t: Test, { db }: Given, options: { batch?: number; againMs?: number } = {}) {
   const watched = new WatchedDb(db)
   const errors: unknown[] = []
   const unserved: string[] = []
@@ -347,5 +347,27 @@ t.test('queues of a lane take turns, however long one has been waiting, in one s
       order.push(one.got[0]?.queue ?? '')
     }
     t.equal(order.indexOf('late') < 2, true, `${order}`)
+  }
+})
+
+t.test('a ready run that somebody holds keeps nothing behind it waiting, is not asked for without a pause, and comes when he lets go', async (t) => {
+  for (const columns of [{}, { lock_key: 'a' }]) {
+    const given = await givenDatabase(t)
+    const held = await givenForeignRun(given.others, { ...columns, enqueued_at: new Date(Date.now() - 60_000) })
+    const holder = await given.others.connect()
+    t.teardown(() => holder.release(true))
+    await holder.query('BEGIN')
+    await holder.query('SELECT FROM task_runs WHERE result_id = $1 FOR UPDATE', [held])
+    const behind = await givenRuns(given.db, {}, {})
+    const { dispatch, watched, errors } = dispatchOn(t, given, { againMs: 200 })
+    const taker = new TestTaker(await givenSession(given.db, 'w'), { queues: ['default'], free: 5 })
+    dispatch.register(taker)
+    await until('those behind it', () => taker.got.length === 2)
+    t.strictSame(taker.got.map(({ run }) => run), behind)
+    await until('asleep', () => !dispatch.isBusy)
+    t.ok(watched.queries <= 4, `${watched.queries} statements`)
+    await holder.query('ROLLBACK')
+    await until('itself', () => taker.got.length === 3)
+    t.strictSame(errors, [])
   }
 })

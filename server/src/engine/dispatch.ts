@@ -26,7 +26,7 @@ export interface DispatchOptions {
   parentsBytes?: number | undefined
   /** Most runs of one lease statement. */
   batch?: number
-  /** Wait before trying again when the database is away. */
+  /** Wait before trying again when the database is away, and where somebody holds runs locked. */
   againMs?: number
   /** `uncertain`: leases may have been written that nobody knows. */
   onError: (error: unknown, uncertain: boolean) => void
@@ -45,6 +45,8 @@ export interface Place extends Slot {
   lane: readonly string[]
   lease: string
 }
+
+const LOCK_NOT_AVAILABLE = '55P03'
 
 /** Whether an error leaves it open what was written: no answer came, so something may have been. */
 const isUncertain = (error: unknown): boolean => sqlState(error) === undefined
@@ -74,6 +76,8 @@ export class Dispatch {
   /** Leases that statements on their way may be writing. */
   readonly #flying = new Set<string>()
   readonly #watermarks = new Watermarks()
+  /** Queues in which somebody holds runs locked, to be asked again when the timer is over. */
+  readonly #held = new Set<string>()
   #turning = false
   #statement: Promise<void> | undefined
   #stopped = false
@@ -213,7 +217,12 @@ export class Dispatch {
   }
 
   async #leaseFreely(queues: string[], slots: Place[]) {
-    const { taken, reached, gated, runs } = await lease(this.#db, queues, slots, this.#options.leaseMs, this.#options.parentsBytes, this.#watermarks.of(queues))
+    const turn = lease(this.#db, queues, slots, this.#options.leaseMs, this.#options.parentsBytes, this.#watermarks.of(queues))
+    const { taken, reached, gated, runs } = await turn.catch((error: unknown) => {
+      // Somebody holds a ready run. The other statement passes over it; this one would pay for that with every run.
+      if (sqlState(error) === LOCK_NOT_AVAILABLE) return { taken: 0, reached: new Map<string, string>(), gated: true, runs: [] }
+      throw error
+    })
     if (gated) for (const queue of queues) this.#gated.add(queue)
     if (taken === slots.length) {
       this.#watermarks.reached(reached)
@@ -224,8 +233,9 @@ export class Dispatch {
   }
 
   async #leaseGated(queues: string[], slots: Place[]) {
-    const { gated, more, freed, nextMs, woken, expired, runs } = await leaseGated(this.#db, queues, slots, this.#options.leaseMs, undefined, this.#options.parentsBytes)
-    if (!gated) for (const queue of queues) this.#gated.delete(queue)
+    const { gated, more, skipped, freed, nextMs, woken, expired, runs } = await leaseGated(this.#db, queues, slots, this.#options.leaseMs, undefined, this.#options.parentsBytes)
+    if (!gated && skipped === 0) for (const queue of queues) this.#gated.delete(queue)
+    if (skipped > 0) this.#askAgain(queues)
     if (freed) this.#options.onFreed?.()
     if (nextMs !== null) this.#options.onRefill?.(nextMs)
     for (const { run, queue, task } of expired) {
@@ -233,6 +243,18 @@ export class Dispatch {
     }
     for (const queue of woken) if (!queues.includes(queue)) this.wake(queue)
     return { runs, more }
+  }
+
+  /** Nobody tells when a lock is let go: asked again in a moment, and not at once. */
+  #askAgain(queues: string[]) {
+    if (this.#held.size === 0) {
+      setTimeout(() => {
+        for (const queue of this.#held) this.#awake.add(queue)
+        this.#held.clear()
+        this.#turn()
+      }, this.#options.againMs).unref()
+    }
+    for (const queue of queues) this.#held.add(queue)
   }
 
   #deliver(runs: Leased[], slots: (Slot | undefined)[]) {

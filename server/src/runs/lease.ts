@@ -73,6 +73,8 @@ interface Passage {
   gated: boolean
   /** There may be more for the same queues: ask again. */
   more: boolean
+  /** Runs that somebody holds locked, and that were passed over: nobody tells when he lets go. */
+  skipped: number
   /** Keys have got room in passing, for others that wait. */
   freed: boolean
   /** Milliseconds until a rate limit that runs wait for has its next token; null: none waits. */
@@ -89,8 +91,8 @@ const MOST_LOOKED_AT = 1_000
 /** READY → RUNNING for runs with keys, limits or an expiry, and all that stand in line with them. One at a time in all brokers. */
 export async function leaseGated(db: Db, queues: string[], slots: Slot[], leaseMs: number, most = MOST_LOOKED_AT, parentsBytes?: number): Promise<Passage & { runs: Leased[] }> {
   const rows = await db.query(leaseGatedSql, [...paramsOf(queues, slots, leaseMs, parentsBytes), most])
-  const { gated = false, more = false, freed = false, nextMs = null, woken = [], expired = '[]' } = rows[0] ?? {}
-  return { gated, more, freed, nextMs, woken, expired: JSON.parse(expired) as Passage['expired'], runs: leasedOf(rows) }
+  const { gated = false, more = false, skipped = 0, freed = false, nextMs = null, woken = [], expired = '[]' } = rows[0] ?? {}
+  return { gated, more, skipped, freed, nextMs, woken, expired: JSON.parse(expired) as Passage['expired'], runs: leasedOf(rows) }
 }
 
 function paramsOf(queues: string[], slots: Slot[], leaseMs: number, parentsBytes: number = settings.parentsBytes.default): Params {
