@@ -1,8 +1,9 @@
 import type pg from 'pg'
 import t, { type Test } from 'tap'
-import { givenDatabase, givenForeignRun, givenSession, misplaced, placesOf, type Given } from '../../../test/helpers/given.js'
+import { givenDatabase, givenForeignRun, givenRuns, givenSession, misplaced, placesOf, statusOf, type Given } from '../../../test/helpers/given.js'
 import { until } from '../../../test/helpers/wait.js'
 import { leaseGated } from './lease.js'
+import { promote } from './promote.js'
 import { succeed } from './succeed.js'
 import { unblock } from './unblock.js'
 
@@ -83,4 +84,20 @@ t.test('what stands behind many held runs is reached, and up to a limit only', a
   t.match(await leaseGated(db, ['default'], [session, session], 60_000, 100), { skipped: 300, more: false, runs: [{ run: behind }] })
   await holder.query('ROLLBACK')
   t.match(await leaseGated(db, ['default'], [session], 60_000, 100), { skipped: 0, more: true, runs: { length: 1 } })
+})
+
+t.test('a queue whose row somebody holds when its hold ends keeps nothing scheduled from becoming ready, and goes on itself', async (t) => {
+  const given = await givenDatabase(t)
+  const { db, others } = given
+  await others.query(`INSERT INTO reproq_queue_controls (queue_name, reproq_held_until) VALUES ('mail', now() - interval '1 s')`)
+  const [run] = await givenRuns(db, { runAfterMs: Date.now() + 60_000 })
+  await others.query(`UPDATE task_runs SET run_after = now() - interval '1 s' WHERE result_id = $1`, [run])
+  await others.query(`INSERT INTO reproq_scheduled SELECT now() - interval '1 s', result_id FROM reproq_ready; DELETE FROM reproq_ready`)
+  const holder = await holding(t, given, `UPDATE reproq_queue_controls SET paused = true WHERE queue_name = 'mail'`)
+  const { queues, nextMs } = await promote(db)
+  t.strictSame([queues.toSorted(), nextMs], [['default', 'mail'], 1_000])
+  t.strictSame([await statusOf(others, run!), await placesOf(others, run!)], ['READY', ['ready']])
+  await holder.query('ROLLBACK')
+  t.match(await promote(db), { queues: ['mail'], nextMs: null })
+  t.match(await promote(db), { queues: [], nextMs: null }, 'let go, and not again')
 })
