@@ -178,9 +178,12 @@ CREATE TABLE reproq_expiring (
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
 CREATE FUNCTION reproq_track_expiry() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  moment CONSTANT timestamptz := clock_timestamp();
 BEGIN
-  IF NOT EXISTS (SELECT FROM reproq_expiring e WHERE e.expires_at <= NEW.expires_at) THEN
-    -- The first to come: every broker sets its timer. For the others it is set already.
+  IF NOT EXISTS (SELECT FROM reproq_expiring e WHERE e.expires_at > moment AND e.expires_at <= NEW.expires_at) THEN
+    -- The first to come: every broker sets its timer. For the others it is set already. What is overdue, because somebody holds its
+    -- run, sets none.
     PERFORM pg_notify('reproq_expiring', '');
   END IF;
   INSERT INTO reproq_expiring VALUES (NEW.expires_at, NEW.result_id) ON CONFLICT DO NOTHING;

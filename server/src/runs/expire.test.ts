@@ -116,6 +116,23 @@ t.test('more than fit into one statement are ended by several, and a run that so
   t.match(await expire(given.db), { runs: [{ run: ids[0] }] })
 })
 
+t.test('while a run that has expired is held, those that will expire are told all the same, if they come first', async (t) => {
+  const given = await givenDatabase(t)
+  await late(given, await givenRuns(given.db, expiring(HOUR_MS)))
+  const listener = await given.others.connect()
+  t.teardown(() => listener.release(true))
+  let told = 0
+  listener.on('notification', () => told++)
+  await listener.query('LISTEN reproq_expiring')
+  const after = async (ms: number) => {
+    await givenRuns(given.db, expiring(ms))
+    // An answer comes after what was told before it.
+    await listener.query('SELECT')
+    return told
+  }
+  t.strictSame([await after(HOUR_MS / 2), await after(HOUR_MS), await after(HOUR_MS / 4)], [1, 1, 2])
+})
+
 t.test('whoever leases, promotes and ends at once: nothing starts too late, everything ends', async (t) => {
   const given = await givenDatabase(t)
   const { db, others } = given
