@@ -111,6 +111,9 @@ for (const [transport, Class] of [['undici', Reproq], ['fetch', ReproqOverFetch]
       await t.rejects(rq.enqueue(tick, undefined, { runAt: 'tomorrow' }), { name: 'InvalidOption', message: /"tomorrow"/ })
       await t.rejects(rq.enqueue(tick, undefined, { delay: 'soon' }), { name: 'InvalidDuration', message: /"soon"/ })
 
+      await t.rejects(rq.enqueue('add', 1, { args: [2] } as EnqueueOptions), { name: 'InvalidOption', hint: /there are delay, .*lockKey.*remoteTask\(name\)/ })
+      await t.rejects(rq.enqueue(remoteTask('add'), { a: 2 } as object), { name: 'InvalidOption', message: /"add" is called with \{ args, kwargs \}; there is no "a"/ })
+
       t.equal(broker.requests.length, 0)
     })
 
@@ -125,6 +128,12 @@ for (const [transport, Class] of [['undici', Reproq], ['fetch', ReproqOverFetch]
         [{ expiresIn: '1m', expiresAt: new Date() }, /exclude each other/],
         [{ expiresAt: 'someday' }, /expiresAt is no instant: "someday"/],
         [{ retry: { attempts: 0 } }, /retry\.attempts is an integer from 1 to 1000, not 0/],
+        [{ locKey: 'a' } as EnqueueOptions, /An enqueue has no option "locKey"/],
+        [{ args: [1] } as EnqueueOptions, /no option "args"/],
+        [{ retry: { atempts: 1 } } as EnqueueOptions, /retry has no option "atempts"/],
+        [{ retry: { backoff: 'linear' } } as unknown as EnqueueOptions, /retry\.backoff is "exponential", "fixed" or a list of waits, not "linear"/],
+        [{ concurrency: { key: 'c', limit: 1, max: 1 } } as EnqueueOptions, /concurrency has no option "max"/],
+        [{ rate: { key: 'c', limit: 1, per: '1s', perMs: 1 } } as EnqueueOptions, /rate has no option "perMs"/],
         [{ retry: { jitter: 2 } }, /retry\.jitter .* not 2/],
         [{ retry: { backoff: [] } }, /empty list/],
         [{ retry: { backoff: ['1s'], min: '1s' } }, /leaves nothing for min and max/],

@@ -1,7 +1,8 @@
 import t from 'tap'
 import * as z from 'zod'
-import { defineTask, isTask, type TaskContext } from './define-task.js'
-import { remoteTask } from './remote-task.js'
+import { defineTask, isTask, type TaskContext, type TaskDefinition } from './define-task.js'
+import { remoteTask, type RemoteTaskOptions } from './remote-task.js'
+import type { RetryOptions } from './run-options.js'
 import type { StandardSchema } from './standard-schema.js'
 
 const context = (input: unknown): TaskContext => ({
@@ -83,6 +84,9 @@ t.test('a definition that cannot work is refused where it is written', async (t)
   t.throws(() => defineTask({ name: 'x'.repeat(513), run }), { code: 'INVALID_OPTION' })
   t.throws(() => defineTask({ name: 'a', priority: 1.5, run }), { message: 'Task "a": priority is an integer from -32768 to 32767, not 1.5' })
   t.throws(() => defineTask({ name: 'a', retry: { attempts: 0 }, run }), { message: 'Task "a": retry.attempts is an integer from 1 to 1000, not 0' })
+  t.throws(() => defineTask({ name: 'a', locKey: 'k', run } as TaskDefinition<void, void, void, void>), { message: 'Task "a": a definition has no option "locKey"', hint: /there are name, .*lockKey/ })
+  t.throws(() => defineTask({ name: 'a', retry: { backof: [1] } as RetryOptions, run }), { message: 'Task "a": retry has no option "backof"' })
+  t.throws(() => remoteTask('a', { locKey: 'k' } as RemoteTaskOptions), { message: 'Task "a": there is no option "locKey"' })
   t.throws(() => defineTask({ name: 'a', timeout: 'soon', run }), { code: 'INVALID_DURATION' })
 })
 

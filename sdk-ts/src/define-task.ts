@@ -1,7 +1,8 @@
 import type { AsJson } from './as-json.js'
 import { durationMs, type Duration } from './duration.js'
 import { InvalidInput, InvalidOption, InvalidOutput } from './errors.js'
-import { retryPolicy, type RetryOptions, type RunControls } from './run-options.js'
+import { checkNames, namesOf } from './known-names.js'
+import { CONTROL_NAMES, retryPolicy, type RetryOptions, type RunControls } from './run-options.js'
 import type { Issue, StandardSchema } from './standard-schema.js'
 import type { Call, OutputOf, TaskReference } from './task-reference.js'
 
@@ -82,6 +83,10 @@ export interface TaskDefinition<Parsed, Returned, Input, Result> extends RunCont
   run: (context: TaskContext<Parsed>) => Returned | Promise<Returned>
 }
 
+const DEFINITION_NAMES = namesOf<TaskDefinition<unknown, unknown, unknown, unknown>>({
+  name: true, input: true, output: true, queue: true, priority: true, retry: true, timeout: true, run: true, ...CONTROL_NAMES,
+})
+
 /**
  * Defines a task. Types come from the schemas; without schemas from the annotation of `run`
  * (`run({ input }: TaskContext<{ userId: number }>)`) or from `defineTask<Input, Output>`.
@@ -93,6 +98,7 @@ export function defineTask<Parsed = void, Returned = unknown, Input = Parsed, Re
 ): Task<Input, AsJson<Result>> {
   const { name, queue, priority, retry, timeout, input, output } = definition
   checkDefinition(definition)
+  checkNames(definition, DEFINITION_NAMES, `Task "${name}": a definition has no option`)
   const policy = retry && retryPolicy(retry, `Task "${name}": `)
   return {
     '~reproq': 'task',

@@ -2,7 +2,8 @@ import type { EnqueueRequest } from '../../protocol/src/rest.js'
 import { durationMs, type Duration } from './duration.js'
 import { InvalidInput, InvalidOption } from './errors.js'
 import { jsonText } from './float.js'
-import { controlFields, retryPolicy, type RetryOptions, type RunControls } from './run-options.js'
+import { checkNames, namesOf } from './known-names.js'
+import { CONTROL_NAMES, controlFields, retryPolicy, type RetryOptions, type RunControls } from './run-options.js'
 import type { TaskReference } from './task-reference.js'
 
 /** Options of one run. What is left out comes from the task, then from the broker. */
@@ -26,8 +27,13 @@ export interface EnqueueOptions extends RunControls<never> {
   idempotencyKey?: string
 }
 
+const OPTION_NAMES = namesOf<EnqueueOptions>({
+  delay: true, runAt: true, priority: true, queue: true, maxAttempts: true, timeout: true, expiresAt: true, retry: true, idempotencyKey: true, ...CONTROL_NAMES,
+})
+
 /** The body of an enqueue. Throws InvalidInput, InvalidOption and InvalidDuration. */
 export async function enqueueRequest(target: TaskReference | string, input: unknown, options: EnqueueOptions = {}): Promise<EnqueueRequest> {
+  checkNames(options, OPTION_NAMES, 'An enqueue has no option')
   const task: Partial<TaskReference> & { name: string } = typeof target === 'string' ? { name: target } : target
   const call = task.toCall ? await task.toCall(input) : { args: input === undefined ? [] : [input] }
   const { delay, runAt, timeout, expiresAt, retry, idempotencyKey } = options

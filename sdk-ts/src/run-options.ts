@@ -1,6 +1,7 @@
 import type { EnqueueRequest, RetryPolicy } from '../../protocol/src/rest.js'
 import { durationMs, type Duration } from './duration.js'
 import { InvalidOption } from './errors.js'
+import { checkNames, namesOf } from './known-names.js'
 
 /** A key, or how to make it from the input; `undefined`: this run has none. */
 export type KeyOf<Input> = string | ((input: Input) => string | undefined)
@@ -37,11 +38,19 @@ export interface RunControls<Input = unknown> {
   expiresIn?: Duration
 }
 
+/** For those who check at run time. */
+export const CONTROL_NAMES = { lockKey: true, concurrency: true, rate: true, fairKey: true, deduplicate: true, expiresIn: true } as const satisfies Record<keyof RunControls, true>
+const RETRY_NAMES = namesOf<RetryOptions>({ attempts: true, backoff: true, min: true, max: true, jitter: true, nonRetryable: true })
+const CONCURRENCY_NAMES = namesOf<NonNullable<RunControls['concurrency']>>({ key: true, limit: true })
+const RATE_NAMES = namesOf<NonNullable<RunControls['rate']>>({ key: true, limit: true, per: true, burst: true })
+
 type ControlFields = Pick<EnqueueRequest, 'deduplicate' | 'lock_key' | 'concurrency_key' | 'concurrency_limit' | 'rate' | 'fair_key' | 'expires_in_ms'>
 
 /** Options in the names and units of the wire. Throws InvalidOption and InvalidDuration. */
 export function controlFields(options: RunControls, input: unknown): ControlFields {
   const { deduplicate, lockKey, concurrency, rate, fairKey, expiresIn } = options
+  if (concurrency) checkNames(concurrency, CONCURRENCY_NAMES, 'concurrency has no option')
+  if (rate) checkNames(rate, RATE_NAMES, 'rate has no option')
   const concurrencyKey = keyFor(concurrency?.key, input, 'concurrency.key')
   const rateKey = keyFor(rate?.key, input, 'rate.key')
   return {
@@ -58,9 +67,12 @@ export function controlFields(options: RunControls, input: unknown): ControlFiel
  * The policy beyond the number of attempts; undefined when there is nothing to it. `where` begins a refusal.
  * Throws InvalidOption and InvalidDuration.
  */
-export function retryPolicy({ attempts, backoff = 'exponential', min, max, jitter, nonRetryable }: RetryOptions, where = ''): RetryPolicy | undefined {
+export function retryPolicy(options: RetryOptions, where = ''): RetryPolicy | undefined {
+  checkNames(options, RETRY_NAMES, `${where}retry has no option`)
+  const { attempts, backoff = 'exponential', min, max, jitter, nonRetryable } = options
   if (attempts !== undefined && !(Number.isInteger(attempts) && attempts >= 1 && attempts <= 1_000)) throw new InvalidOption(`${where}retry.attempts is an integer from 1 to 1000, not ${attempts}`)
   if (jitter !== undefined && !(jitter >= 0 && jitter <= 1)) throw new InvalidOption(`${where}retry.jitter is a share from 0 to 1, not ${jitter}`)
+  if (backoff !== 'exponential' && backoff !== 'fixed' && !Array.isArray(backoff)) throw new InvalidOption(`${where}retry.backoff is "exponential", "fixed" or a list of waits, not ${JSON.stringify(backoff)}`, 'such as ["10s", "1m"]')
   if (typeof backoff !== 'string') {
     if (backoff.length === 0) throw new InvalidOption(`${where}retry.backoff is an empty list`, 'give at least one wait, such as ["10s"]')
     if (min !== undefined || max !== undefined) throw new InvalidOption(`${where}retry.backoff is a list of waits, which leaves nothing for min and max to say`, 'give either the list or min and max')
