@@ -125,6 +125,15 @@ t.test('a wrong number is told as such', async (t) => {
   t.match(said.stderr, /--concurrency is "many"/)
 })
 
+t.test('what a run prints is told in whole lines, also the last one without its end', { skip: spawnSync('python3', ['--version']).status === 0 ? false : 'no python3 on PATH' }, async (t) => {
+  const { link, said } = await connected(t, ['--python', '--allow-tasks', '*', '--quiet'])
+  writeFileSync(join(t.testdirName, 'talk.py'), 'import os\ndef talk(*_):\n  for piece in ("one ", "line\\nrest", " of it"): os.write(1, piece.encode())')
+  await run(link, 'talk.talk')
+  await link.expect('result')
+  while (!said.stderr.includes('it\n')) await new Promise((resolve) => setImmediate(resolve))
+  t.match(said.stderr, /│ talk.talk 1 {2}one line\n[^\n]*│ talk.talk 1 {2}rest of it\n/)
+})
+
 t.test('--watch: the next run uses the code that is there by then', { skip: spawnSync('python3', ['--version']).status === 0 ? false : 'no python3 on PATH' }, async (t) => {
   const { link } = await connected(t, ['--python', '--allow-tasks', '*', '--watch'])
   const file = join(t.testdirName, 'live.py')
