@@ -59,7 +59,7 @@ export function controlFields(options: RunControls, input: unknown): ControlFiel
     ...(concurrency && concurrencyKey !== undefined && { concurrency_key: concurrencyKey, concurrency_limit: atLeastOne(concurrency.limit, 'concurrency.limit') }),
     ...(rate && rateKey !== undefined && { rate: rateFields(rate, rateKey) }),
     ...withKey('fair_key', keyFor(fairKey, input, 'fairKey')),
-    ...(expiresIn !== undefined && { expires_in_ms: atLeastOne(durationMs(expiresIn), 'expiresIn') }),
+    ...(expiresIn !== undefined && { expires_in_ms: someTime(expiresIn, 'expiresIn') }),
   }
 }
 
@@ -92,7 +92,7 @@ function rateFields({ limit, per, burst }: NonNullable<RunControls['rate']>, key
   return {
     key,
     limit: atLeastOne(limit, 'rate.limit'),
-    per_ms: atLeastOne(durationMs(per), 'rate.per'),
+    per_ms: someTime(per, 'rate.per'),
     ...(burst !== undefined && { burst: atLeastOne(burst, 'rate.burst') }),
   }
 }
@@ -104,6 +104,13 @@ function keyFor(key: KeyOf<unknown> | undefined, input: unknown, option: string)
 }
 
 const withKey = <Name extends string>(name: Name, key: string | undefined) => (key === undefined ? {} : ({ [name]: key } as Record<Name, string>))
+
+/** Milliseconds; no time at all is refused. */
+function someTime(duration: Duration, option: string): number {
+  const ms = durationMs(duration)
+  if (ms === 0) throw new InvalidOption(`${option} is ${JSON.stringify(duration)}, which is no time at all`, 'give a duration such as "1m"')
+  return ms
+}
 
 function atLeastOne(value: number, option: string): number {
   if (!Number.isInteger(value) || value < 1) throw new InvalidOption(`${option} is a whole number of at least 1, not ${value}`)

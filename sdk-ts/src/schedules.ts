@@ -45,7 +45,7 @@ export class Schedules {
     return this.#ask('GET', `/${encodeURIComponent(name)}?next=${next}`)
   }
 
-  /** The next instants of an expression, as ISO 8601. An expression that is none throws an HttpProblem with the code INVALID_CRON. */
+  /** The next instants of an expression, as ISO 8601. An expression that is none throws an HttpProblem with the code INVALID_CRON, a zone that does not exist INVALID_TIME_ZONE. */
   async preview(cron: string, { timeZone, count = 5, after }: { timeZone?: string; count?: number; after?: Date } = {}): Promise<string[]> {
     const body = { cron, count, ...(timeZone !== undefined && { time_zone: timeZone }), ...(after && { after: after.toISOString() }) }
     return (await this.#ask<Preview>('POST', '/preview', JSON.stringify(body))).next

@@ -65,6 +65,12 @@ t.test('a request that has the wrong shape is refused with the name of what is w
   ]
   for (const [text, status, code, detail] of rows) t.match(await call(own, 'POST', '/v1/runs', text), { status, body: { status, code, detail, hint: String } }, text)
   t.match(await call(own, 'POST', '/v1/runs/bulk', '{"runs":[{"task":"t"},{"task":"t","delay":1}]}'), { status: 400, body: { detail: /body\/runs\/1 .*"delay"/ } })
+  const paths: [path: string, detail: RegExp][] = [
+    ['/v1/runs/abc', /^id is "abc"; it has to be the id of a run, a number such as 42$/],
+    ['/v1/workflows/xx', /^id is "xx"; it has to be the id of a workflow, a UUID/],
+    ['/v1/operations/x', /^id is "x"; it has to be the id of an operation/],
+  ]
+  for (const [path, detail] of paths) t.match(await call(own, 'GET', path), { status: 400, body: { code: 'INVALID_REQUEST', detail } }, path)
   t.match(await call(own, 'POST', '/v1/runs', '{"task":"t"}', { 'content-type': 'text/plain' }), { status: 415, body: { code: 'UNSUPPORTED_MEDIA_TYPE' } })
   t.equal(await stored(own), 0)
 })

@@ -86,7 +86,7 @@ t.test('a preview says when; what is wrong is refused with the field and its val
   await t.rejects(schedules.preview('TZ=UTC @daily', { timeZone: 'Europe/Berlin' }), problem('INVALID_REQUEST', /names its own time zone/))
   const put = (more: object) => schedules.put(defineSchedule({ name: 'x', cron: '@daily', task: 'a', ...more }))
   await t.rejects(put({ cron: '0 0 30 2 *' }), problem('INVALID_CRON', /no month has/))
-  await t.rejects(put({ timeZone: 'Mars/Olympus' }), problem('INVALID_CRON', /Mars/))
+  await t.rejects(put({ timeZone: 'Mars/Olympus' }), problem('INVALID_TIME_ZONE', /"Mars\/Olympus"/))
   await t.rejects(put({ overlap: 'queue_one', lockKey: 'k' }), problem('INVALID_REQUEST', /queue_one/))
   await t.rejects(put({ input: '\0' }), problem('INVALID_PAYLOAD', /cannot be stored/))
   await t.rejects(schedules.sync([defineSchedule({ name: 'x', cron: '@daily', task: 'a' }), defineSchedule({ name: 'x', cron: '@hourly', task: 'a' })]), problem('INVALID_REQUEST', /twice/))

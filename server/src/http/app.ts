@@ -86,7 +86,7 @@ function socketOptions(frameBytes: number) {
   }
 }
 
-/** Bodies are held to their schema to the letter; a query string is text, so its numbers are read from it. */
+/** Bodies are held to their schema to the letter; a path and a query string are text, so their numbers are read from it. */
 const validators = {
   body: withFormats(new Ajv({ coerceTypes: false, removeAdditional: false, useDefaults: false, strict: false, verbose: true })),
   text: withFormats(new Ajv({ coerceTypes: true, removeAdditional: false, useDefaults: true, strict: false, verbose: true })),

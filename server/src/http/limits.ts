@@ -7,7 +7,7 @@ import type { HttpContext } from './context.js'
 import type { App } from './typed-app.js'
 
 const LimitParams = Type.Object({
-  key: Type.String({ pattern: '^(global|(task|queue|key):[^\\u0000]+)$', maxLength: 520, description: 'global, queue:<name>, task:<name>, or key:<rate key>; in the path, percent-encoded' }),
+  key: Type.String({ pattern: '^(global|(task|queue|key):[^\\u0000]+)$', maxLength: 520, description: 'global, queue:<name>, task:<name> or key:<rate key>' }),
 })
 const failures = { '4xx': Problem, '5xx': Problem }
 

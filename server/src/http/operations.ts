@@ -18,7 +18,7 @@ import { needs } from './access.js'
 import type { HttpContext } from './context.js'
 import type { App } from './typed-app.js'
 
-const OperationParams = Type.Object({ id: Type.String({ pattern: '^[0-9]{1,18}$', description: 'operation id' }) })
+const OperationParams = Type.Object({ id: Type.String({ pattern: '^[0-9]{1,18}$', description: 'the id of an operation, a number such as 7' }) })
 const failures = { '4xx': Problem, '5xx': Problem }
 
 /** Retry and replay of runs by id; everything else about many runs is an operation, which goes on without its caller. */

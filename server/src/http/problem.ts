@@ -40,11 +40,13 @@ function asBrokerError(error: FastifyError | Error): BrokerError {
   }
 }
 
-/** `parentSchema` comes with Ajv's option `verbose`. */
-type Fault = NonNullable<FastifyError['validation']>[number] & { parentSchema?: { properties?: object } }
+/** `data` and `parentSchema` come with Ajv's option `verbose`. */
+type Fault = NonNullable<FastifyError['validation']>[number] & { data?: unknown; parentSchema?: { properties?: object; description?: string } }
 
-/** "body/runs/3/priority must be <= 32767", with the name of an unknown property spelled out, and the one that was meant. */
+/** "body/runs/3/priority must be <= 32767", with the name of an unknown property spelled out, and the one that was meant; in a path, words in place of a pattern. */
 function describe(fault: Fault | undefined, where = 'request'): string {
+  const expected = where === 'params' && ['pattern', 'format'].includes(fault?.keyword ?? '') ? fault?.parentSchema?.description : undefined
+  if (expected !== undefined) return `${fault?.instancePath.slice(1)} is ${JSON.stringify(fault?.data)}; it has to be ${expected}`
   const extra = fault?.params.additionalProperty
   const message = `${where}${fault?.instancePath ?? ''} ${fault?.message ?? 'is not valid'}`
   return typeof extra === 'string' ? `${message}: "${extra}"${instead(extra, Object.keys(fault?.parentSchema?.properties ?? {}))}` : message

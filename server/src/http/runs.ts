@@ -26,7 +26,7 @@ import type { App } from './typed-app.js'
 import type { HttpContext } from './context.js'
 import { sourceOf } from './json-body.js'
 
-export const RunParams = Type.Object({ id: Type.String({ pattern: '^[0-9]{1,18}$', description: 'run id' }) })
+export const RunParams = Type.Object({ id: Type.String({ pattern: '^[0-9]{1,18}$', description: 'the id of a run, a number such as 42' }) })
 const WAIT_LIMIT_MS = 60_000
 const failures = { '4xx': Problem, '5xx': Problem }
 

@@ -8,7 +8,7 @@ import type { HttpContext } from './context.js'
 import { sourceOf } from './json-body.js'
 import type { App } from './typed-app.js'
 
-const WorkflowParams = Type.Object({ id: Type.String({ format: 'uuid', description: 'workflow id' }) })
+const WorkflowParams = Type.Object({ id: Type.String({ format: 'uuid', description: 'the id of a workflow, a UUID: the workflow_id of its runs' }) })
 const failures = { '4xx': Problem, '5xx': Problem }
 
 /** Make, read, list, cancel workflows. */

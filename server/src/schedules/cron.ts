@@ -49,7 +49,7 @@ const UNIT_MS = { h: 3_600_000, m: 60_000, s: 1_000 } as const
  * clock skips fires when the gap ends, one that comes twice fires the first time. With `*` or a step in one of them it names
  * intervals, which go on through both: they fire at instants that exist, and in both of a doubled hour.
  *
- * Throws INVALID_CRON, naming the field and its value.
+ * Throws INVALID_CRON, naming the field and its value, and INVALID_TIME_ZONE.
  */
 export function timetable(expression: string, timeZone: string | null = null): Timetable {
   const [prefix, ownZone] = ZONE_PREFIX.exec(expression.trim()) ?? ['']
@@ -69,7 +69,7 @@ export function timetable(expression: string, timeZone: string | null = null): T
   }
 }
 
-/** The next `count` instants after `afterMs`. Throws INVALID_CRON. */
+/** The next `count` instants after `afterMs`. Throws INVALID_CRON and INVALID_TIME_ZONE. */
 export function preview(expression: string, timeZone: string | null, count: number, afterMs: number): number[] {
   const { next } = timetable(expression, timeZone)
   const instants: number[] = []
@@ -77,12 +77,12 @@ export function preview(expression: string, timeZone: string | null, count: numb
   return instants
 }
 
-/** Throws INVALID_CRON for a zone this runtime does not know. Go's "Local" is one: a broker's own zone is nobody's promise. */
+/** Throws INVALID_TIME_ZONE for a zone this runtime does not know. Go's "Local" is one: a broker's own zone is nobody's promise. */
 function checkedZone(zone: string, expression: string): string {
   try {
     return new Intl.DateTimeFormat('en', { timeZone: zone }).resolvedOptions().timeZone
   } catch (error) {
-    throw new BrokerError('INVALID_CRON', `"${expression}" is to be read in the time zone "${zone}", which does not exist; zones are named like "Europe/Berlin" or "UTC"`, { cause: error })
+    throw new BrokerError('INVALID_TIME_ZONE', `There is no time zone "${zone}", in which "${expression}" is to be read`, { cause: error })
   }
 }
 
