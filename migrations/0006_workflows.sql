@@ -362,18 +362,20 @@ BEGIN
 END $$;
 
 -- What a run's parents came to, as JSON text by name (or id): {"a": {"run": "7", "status": "SUCCESSFUL", "output": …}}. Null for a
--- run that has none; a sentence instead of JSON when it would be longer than `most` bytes.
+-- run that has none; a sentence instead of JSON when it would be longer than `most` bytes, or none of them is kept.
 -- Not STABLE: a lease may have waited since its snapshot was taken, and parents have ended meanwhile.
 CREATE FUNCTION reproq_parents(child bigint, most integer) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   bytes bigint;
   parents integer;
+  kept integer;
   outcome text;
 BEGIN
-  SELECT count(*), sum(pg_column_size(p.return_json)) INTO parents, bytes
-    FROM reproq_dependencies d JOIN task_runs p ON p.result_id = d.parent_id WHERE d.child_id = child;
-  IF parents = 0 THEN
-    RETURN NULL;
+  SELECT count(*), count(p.result_id), sum(pg_column_size(p.return_json)) INTO parents, kept, bytes
+    FROM reproq_dependencies d LEFT JOIN task_runs p ON p.result_id = d.parent_id WHERE d.child_id = child;
+  IF parents = 0 THEN RETURN NULL; END IF;
+  IF kept = 0 THEN
+    RETURN format('The %s runs it waited for were deleted, and what they returned with them', parents);
   END IF;
   -- Compressed, so a lower bound: outputs that are far too large are not even read.
   IF coalesce(bytes, 0) <= most THEN
@@ -387,7 +389,7 @@ BEGIN
   IF bytes <= most THEN
     RETURN outcome;
   END IF;
-  RETURN format('The results of its %s parents take at least %s bytes together; the limit is %s', parents, bytes, most);
+  RETURN format('The results of its %s parents take at least %s bytes together; the limit is %s (REPROQ_PARENTS_BYTES)', kept, bytes, most);
 END $$;
 
 -- What waited before we came, and what it may wait for.

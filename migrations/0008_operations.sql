@@ -84,6 +84,14 @@ BEGIN
      WHERE t.result_id = ANY (known) ORDER BY t.result_id;
 END $$;
 
+-- The spec of a replay, which stands alone: where it is one of a run that waited for others in a workflow, it says to whoever asks
+-- for those why they are not there (an executor raises parents_error). A replay of that replay says so still.
+CREATE FUNCTION reproq_spec_alone(old task_runs) RETURNS jsonb LANGUAGE sql STABLE AS $$
+  SELECT CASE WHEN old.workflow_id IS NOT NULL AND EXISTS (SELECT FROM reproq_dependencies d WHERE d.child_id = old.result_id)
+    THEN old.spec_json || jsonb_build_object('parents_error', format('It is a replay of run %s, which waited for others in a workflow; a replay stands alone, without what those returned', old.result_id))
+    ELSE old.spec_json END
+$$;
+
 -- A new run like each old one that is over. Its hash is copied: one made from spec_json would be another (jsonb keeps no 1.0).
 -- Of each run that exists: replayed (other: the new run), duplicate (other: the active run of the same hash), refused (error: by
 -- what), or not_final.
@@ -105,7 +113,7 @@ BEGIN
         IF reproq_active_twin(rtrim(old.spec_hash)) IS NULL AND coalesce(reproq_claim_hash(old.spec_hash, fresh), fresh) = fresh THEN
           INSERT INTO task_runs (result_id, backend_alias, queue_name, priority, spec_json, spec_hash, task_path, max_attempts, timeout_seconds,
                                  lock_key, concurrency_key, concurrency_limit, reproq_rate_key, reproq_fair_key, reproq_retry, expires_at)
-          VALUES (fresh, old.backend_alias, old.queue_name, old.priority, old.spec_json, old.spec_hash, old.task_path, old.max_attempts, old.timeout_seconds,
+          VALUES (fresh, old.backend_alias, old.queue_name, old.priority, reproq_spec_alone(old), old.spec_hash, old.task_path, old.max_attempts, old.timeout_seconds,
                   old.lock_key, old.concurrency_key, old.concurrency_limit, old.reproq_rate_key, old.reproq_fair_key, old.reproq_retry, now() + (old.expires_at - old.enqueued_at));
           outcome := 'replayed';
           other := fresh;

@@ -285,7 +285,7 @@ export class Link implements Taker {
 
 /** What an item says of the run's parents: their outcomes, or why they are not in it. */
 function parentsOf(spec: string, parents: string, frameBytes: number): Pick<LeasedRun, 'parents' | 'parents_error'> {
-  if (!parents.startsWith('{')) return { parents_error: `${parents} (REPROQ_PARENTS_BYTES)` }
+  if (!parents.startsWith('{')) return { parents_error: parents }
   const bytes = Buffer.byteLength(JSON.stringify(spec)) + Buffer.byteLength(JSON.stringify(parents)) + ITEM_BYTES
   if (bytes > frameBytes) return { parents_error: `With the results of its parents the run takes ${bytes} bytes on its way to a worker; the limit is ${frameBytes} (REPROQ_FRAME_BYTES)` }
   return { parents }
