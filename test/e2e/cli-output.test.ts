@@ -26,6 +26,17 @@ t.test('a listing is a table, JSON, lines of JSON, or ids; standard error stays 
   t.notMatch(forced.stdout, /\u001b/)
 })
 
+t.test('without a setting, the database is that of the reproq dev that runs in the folder', async (t) => {
+  const { url } = await testDatabase(t)
+  const state = (pid: number) => ({ '.reproq': { 'dev.json': JSON.stringify({ pid, url: 'http://127.0.0.1:1', token: 'x', database: url, python: false }) } })
+  const cwd = t.testdir(state(process.pid))
+  t.match(await reproq(t, ['tokens', 'list', '-o', 'json'], { cwd }), { code: 0, stdout: '[]\n', stderr: '· the database of the reproq dev of this folder\n' })
+  t.match(await reproq(t, ['doctor', '-o', 'json'], { cwd, env: { REPROQ_URL: 'nonsense' } }), { stdout: /"check": "schema",\s+"state": "ok"/ })
+  t.match(await reproq(t, ['tokens', 'list', '--database-url', 'postgres://127.0.0.1:1/x'], { cwd }), { code: 4, stderr: /^✖ .* as --database-url says/ })
+  const gone = spawnSync(process.execPath, ['-e', '']).pid
+  for (const pid of [0, gone]) t.match(await reproq(t, ['tokens', 'list'], { cwd: t.testdir(state(pid)) }), { code: 2, stderr: /No database: .* no reproq dev runs in this folder/ })
+})
+
 t.test('errors are for people, or JSON for programs; the exit code says which kind', async (t) => {
   const rows: [args: string[], code: number, stderr: RegExp][] = [
     [['tokenz'], 2, /INVALID_USAGE {2}Unknown command 'tokenz'\n {2}fix {2}Did you mean tokens\?/],

@@ -7,6 +7,7 @@ import t from 'tap'
 import { MAIN, testBroker } from '../helpers/broker.js'
 import { reproq, reproqJson } from '../helpers/cli.js'
 import { testDatabase } from '../helpers/database.js'
+import { givenSchedule } from '../helpers/given-schedules.js'
 import { until } from '../helpers/wait.js'
 
 const SDK = pathToFileURL(new URL('../../sdk-ts/src/index.js', import.meta.url).pathname).href
@@ -53,6 +54,14 @@ t.test('reproq schedules: from put to delete, and what a script sees of it', asy
   t.match(await json('get', 'hourly'), { queue: 'low', source: 'code', task: 'sweep' })
   t.match(await json('delete', 'nightly'), [{ outcome: 'deleted' }])
   t.equal((await run('list', '-o', 'id')).stdout, 'hourly\n')
+
+  await givenSchedule({ others: database.pool }, 'broken', { cron_expr: '0 25 * * *' })
+  const broken = await until('the list says why', async () => {
+    const { stdout } = await run('list')
+    return /"25"/.test(stdout) && stdout
+  })
+  t.match(broken, /\nbroken .* broken .*"25" as hour/)
+  t.match(await reproq(t, ['doctor', '--quiet'], options), { code: 1, stdout: /schedule +problem +broken cannot be fired: .*"25" as hour/ })
 
   const database_url = ['--database-url', database.url]
   t.match(await run('use', 'off', ...database_url), { code: 0, stderr: /now: off/ })

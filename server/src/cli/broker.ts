@@ -3,7 +3,7 @@ import pg from 'pg'
 import { Broker } from '../broker.js'
 import type { Config } from '../config.js'
 import { migrate, schemaState } from '../db/migrate.js'
-import { withDatabase } from './database.js'
+import { databaseOf, withDatabase } from './database.js'
 import { exitCodeOf } from './exit-codes.js'
 import { explain, paint } from './explain.js'
 import { failure } from './failure.js'
@@ -18,8 +18,8 @@ export function registerBroker(program: Command): void {
     .option('--migrate', 'bring the database to the schema of this version first')
     .addHelpText('after', '\nExamples:\n  REPROQ_DATABASE_URL=postgres://… reproq broker --migrate\n  reproq broker --host 0.0.0.0 --port 4700 --lease-ms 30000')
     .action(async (options: { migrate?: boolean; databaseUrl?: string }) => {
-      const config = configOf(options)
-      await withDatabase(options.databaseUrl, async (url) => {
+      const config = configOf({ ...options, databaseUrl: databaseOf(options.databaseUrl) })
+      await withDatabase(config.databaseUrl, async (url) => {
         if (options.migrate) await migrate({ url })
         else await mustBeCurrent(url)
       })

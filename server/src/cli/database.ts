@@ -1,3 +1,5 @@
+import { runningDevDatabase } from './dev-state.js'
+import { paint } from './explain.js'
 import { failure } from './failure.js'
 import { nameOf } from './settings-files.js'
 import { configOf } from './settings-options.js'
@@ -6,13 +8,27 @@ const NOT_THERE = '3D000'
 const WRONG_LOGIN = /^28/
 const NO_TABLE = '42P01'
 
-/** The database a command works on. Throws INVALID_SETTING when none is named, or it is no URL of Postgres. */
+const OF_DEV = 'the reproq dev of this folder'
+let isSaid = false
+
+/**
+ * The database a command works on: of the flag, then the variables, then the `reproq dev` that runs in this folder, which is said.
+ * Throws INVALID_SETTING when none is named, or it is no URL of Postgres.
+ */
 export function databaseOf(flag?: string): string {
-  const url = flag || configOf().databaseUrl
-  if (url === '') throw failure('INVALID_SETTING', 'No database: REPROQ_DATABASE_URL, DATABASE_URL and --database-url (or --dsn) are all empty', 'set REPROQ_DATABASE_URL=postgres://user:password@host/db, or use reproq dev')
+  const url = flag || configOf().databaseUrl || databaseOfDev()
+  if (url === '') throw failure('INVALID_SETTING', 'No database: REPROQ_DATABASE_URL, DATABASE_URL and --database-url (or --dsn) are all empty, and no reproq dev runs in this folder', 'set REPROQ_DATABASE_URL=postgres://user:password@host/db, or use reproq dev')
   const protocol = URL.canParse(url) ? new URL(url).protocol : undefined
   if (protocol === 'postgres:' || protocol === 'postgresql:') return url
   throw failure('INVALID_SETTING', `${sourceOf(flag)} is no URL of Postgres`, 'it looks like postgres://user:password@host:5432/db; encode special characters of the password, such as %40 for @')
+}
+
+function databaseOfDev(): string {
+  const url = runningDevDatabase()
+  if (url === undefined) return ''
+  if (!isSaid) process.stderr.write(`${paint('yellow', '·')} the database of ${OF_DEV}\n`)
+  isSaid = true
+  return url
 }
 
 /** Does `work`; what the database objects to at the start is said with the setting to correct. */
@@ -39,6 +55,7 @@ function explained(error: unknown, url: string, source: string): unknown {
 }
 
 function sourceOf(flag: string | undefined): string {
+  if (!flag && configOf().databaseUrl === '') return OF_DEV
   if (flag) return process.argv.some((word) => /^--?dsn(=|$)/.test(word)) ? '--dsn' : '--database-url'
   return nameOf(process.env.REPROQ_DATABASE_URL ? 'REPROQ_DATABASE_URL' : 'DATABASE_URL')
 }

@@ -31,6 +31,18 @@ export function writeDevState(state: DevState, folder = FOLDER): void {
   writeFileSync(join(folder, 'token'), `${state.token}\n`, { mode: 0o600 })
 }
 
+/** The database of the `reproq dev` that runs in this folder; undefined when none does. */
+export function runningDevDatabase(): string | undefined {
+  const state = readDevState()
+  if (!state || state.pid === 0 || state.database === '') return undefined
+  try {
+    process.kill(state.pid, 0)
+    return state.database
+  } catch {
+    return undefined
+  }
+}
+
 /** Whether that `reproq dev` still answers. */
 export async function isRunning({ pid, url }: DevState): Promise<boolean> {
   try {

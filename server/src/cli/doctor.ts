@@ -2,9 +2,11 @@ import type { Command } from 'commander'
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import pg from 'pg'
+import type { Reproq } from '../../../sdk-ts/src/index.js'
 import { schemaState } from '../db/migrate.js'
 import { addBrokerOptions, brokerOf, type BrokerOptions } from './broker-access.js'
 import { databaseOf, withDatabase } from './database.js'
+import { runningDevDatabase } from './dev-state.js'
 import { exitCodes } from './exit-codes.js'
 import { interpreterOf } from './python.js'
 import { addOutput, printRows, type Format } from './output.js'
@@ -59,7 +61,7 @@ function python(): Finding {
 }
 
 async function database(flag: string | undefined): Promise<Finding[]> {
-  if (!flag && configOf().databaseUrl === '') return [finding('database', 'skipped', 'no REPROQ_DATABASE_URL, DATABASE_URL or --database-url')]
+  if (!flag && configOf().databaseUrl === '' && runningDevDatabase() === undefined) return [finding('database', 'skipped', 'no REPROQ_DATABASE_URL, DATABASE_URL or --database-url')]
   try {
     return await withDatabase(flag, async (url) => {
       const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 })
@@ -96,7 +98,7 @@ async function schema(client: pg.Client): Promise<Finding> {
 async function broker(options: BrokerOptions): Promise<Finding[]> {
   try {
     const reproq = brokerOf(options)
-    const [queues, workers] = [await reproq.queues.list(), await reproq.workers.list()]
+    const [queues, workers, broken] = [await reproq.queues.list(), await reproq.workers.list(), await brokenSchedules(reproq)]
     const unserved = queues.filter(({ ready, workers: serving, paused }) => ready > 0 && serving === 0 && !paused)
     const connected = workers.filter((worker) => worker.connected).length
     return [
@@ -104,9 +106,21 @@ async function broker(options: BrokerOptions): Promise<Finding[]> {
       connected > 0 ? finding('workers', 'ok', `${connected} connected`) : finding('workers', 'warning', 'none is connected', "reproq worker --tasks 'tasks/*.ts', or --python"),
       ...unserved.map(({ name, ready }) => finding('queue', 'warning', `${ready} runs wait in ${name}, and no connected worker serves it`, `reproq worker --queues ${name}`)),
       ...queues.filter(({ paused }) => paused).map(({ name, reason }) => finding('queue', 'warning', `${name} is paused${reason === null ? '' : `: ${reason}`}`, `reproq queues resume ${name}`)),
+      ...broken.map(({ name, error }) => finding('schedule', 'problem', `${name} cannot be fired: ${error}`, `correct it: reproq schedules put ${name}, or where its code is`)),
     ]
   } catch (error) {
     const { message, hint } = error as { message: string; hint?: string }
     return [finding('broker', 'problem', message, hint ?? 'reproq broker')]
   }
+}
+
+async function brokenSchedules(reproq: Reproq) {
+  const broken = []
+  let cursor: string | undefined
+  do {
+    const page = await reproq.schedules.list({ limit: 1_000, ...(cursor !== undefined && { cursor }) })
+    broken.push(...page.schedules.filter(({ error }) => error !== null))
+    cursor = page.next_cursor ?? undefined
+  } while (cursor !== undefined)
+  return broken
 }

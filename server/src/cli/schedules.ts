@@ -20,6 +20,7 @@ const LISTING: Listing<ScheduleRow> = {
     next: (row) => at(row.next_run_at),
     last: (row) => at(row.last_run_at),
     source: (row) => row.source,
+    error: (row) => row.error,
   },
 }
 const outcomes: Listing<{ name: string; outcome: string }> = { id: ({ name }) => name, columns: { name: (row) => row.name, outcome: (row) => row.outcome } }
