@@ -281,34 +281,30 @@ CREATE FUNCTION reproq_move_children(fates reproq_fate[]) RETURNS jsonb LANGUAGE
 $$;
 
 -- The same for one. What the database refuses (an active run has its hash, an application's trigger objects) ends as FAILED and says
--- why; what it refuses that too stays as it is. A run that cannot be moved must not keep every other workflow waiting.
+-- why; what it refuses even that stays as it is. A run that cannot be moved must not keep every other workflow waiting.
 CREATE FUNCTION reproq_move_child(fate reproq_fate) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
   moved jsonb;
   message text;
 BEGIN
   RETURN reproq_move_children(ARRAY[fate]);
-EXCEPTION
+EXCEPTION WHEN OTHERS THEN
   -- Not the run's fault, and gone the next time.
-  WHEN transaction_rollback OR insufficient_resources OR object_not_in_prerequisite_state OR operator_intervention OR system_error THEN
-    RAISE;
-  WHEN OTHERS THEN
-    message := format('It could not become %s: %s', fate.fate, SQLERRM);
-    BEGIN
-      UPDATE task_runs t
-         SET status = 'FAILED', finished_at = now(), failed_at = now(), updated_at = now(), last_error = left('workflow_failed: ' || message, 1024),
-             errors_json = CASE jsonb_typeof(t.errors_json) WHEN 'array' THEN t.errors_json ELSE '[]' END
-               || jsonb_build_object('kind', 'workflow_failed', 'exception_class', 'WorkflowFailed', 'message', message, 'at', now())
-       WHERE t.result_id = fate.result_id
-      RETURNING jsonb_build_array(jsonb_build_object('run', t.result_id::text, 'queue', t.queue_name, 'task', t.task_path, 'status', t.status)) INTO moved;
-      RETURN moved;
-    EXCEPTION
-      WHEN transaction_rollback OR insufficient_resources OR object_not_in_prerequisite_state OR operator_intervention OR system_error THEN
-        RAISE;
-      WHEN OTHERS THEN
-        RAISE WARNING 'Run % of a workflow could not be moved: %', fate.result_id, SQLERRM;
-        RETURN '[]';
-    END;
+  IF reproq_is_transient(SQLSTATE) THEN RAISE; END IF;
+  message := format('It could not become %s: %s', fate.fate, SQLERRM);
+  BEGIN
+    UPDATE task_runs t
+       SET status = 'FAILED', finished_at = now(), failed_at = now(), updated_at = now(), last_error = left('workflow_failed: ' || message, 1024),
+           errors_json = CASE jsonb_typeof(t.errors_json) WHEN 'array' THEN t.errors_json ELSE '[]' END
+             || jsonb_build_object('kind', 'workflow_failed', 'exception_class', 'WorkflowFailed', 'message', message, 'at', now())
+     WHERE t.result_id = fate.result_id
+    RETURNING jsonb_build_array(jsonb_build_object('run', t.result_id::text, 'queue', t.queue_name, 'task', t.task_path, 'status', t.status)) INTO moved;
+    RETURN moved;
+  EXCEPTION WHEN OTHERS THEN
+    IF reproq_is_transient(SQLSTATE) THEN RAISE; END IF;
+    RAISE WARNING 'Run % of a workflow could not be moved: %', fate.result_id, SQLERRM;
+    RETURN '[]';
+  END;
 END $$;
 
 -- Brings the counts of workflows up to date: ours by what the notes say, each once; Reproq's workflow_runs from ours. Returns how many
