@@ -40,6 +40,8 @@ t.test('without a setting, the database is that of the reproq dev that runs in t
 t.test('errors are for people, or JSON for programs; the exit code says which kind', async (t) => {
   const rows: [args: string[], code: number, stderr: RegExp][] = [
     [['tokenz'], 2, /INVALID_USAGE {2}Unknown command 'tokenz'\n {2}fix {2}Did you mean tokens\?/],
+    [['tokenz', '--help'], 2, /Did you mean tokens\?/],
+    [['start', '--help'], 2, /Unknown command 'start'\n {2}fix {2}reproq dev starts everything/],
     [['tokens', 'lst'], 2, /Did you mean list\?/],
     [['run'], 2, /Missing required argument 'task'/],
     [['run', 'x', '{'], 2, /INVALID_JSON/],
@@ -80,7 +82,7 @@ t.test('migrate says what it would do before it does it', async (t) => {
   t.match((await reproq(t, ['migrate', '--plan'], { env })).stdout, /-- 0001_baseline\n[^]*CREATE TABLE IF NOT EXISTS task_runs[^]*-- 0002_leases\n/)
   t.strictSame((await pool.query(`SELECT relname FROM pg_class WHERE relname = 'task_runs'`)).rows, [], 'nothing was done')
   t.match(await reproq(t, ['migrate'], { env }), { code: 0, stdout: /applied: 0001_baseline/ })
-  t.match(await reproq(t, ['migrate', '--dry-run'], { env }), { code: 0, stdout: '' })
+  t.match(await reproq(t, ['migrate', '--dry-run'], { env }), { code: 0, stdout: '', stderr: /nothing to do/ })
   await pool.query(`INSERT INTO reproq_migrations (name, run_on) VALUES ('9999_later', now())`)
   t.match(await reproq(t, ['migrate', '--dry-run'], { env }), { code: 8, stderr: /SCHEMA_NEWER[^]*9999/ })
 })

@@ -40,6 +40,7 @@ t.test('reproq schedules: from put to delete, and what a script sees of it', asy
     [['next', 'nightly', '-n', 'x'], 2, /--count/],
     [['put', 'x', '--cron', '@daily', '--task', 't', '--args', '{'], 2, /--args is not JSON/],
     [['put', 'x', '--cron', '@daily', '--task', 't', '--overlap', 'sometimes'], 2, /overlap/],
+    [['put', 'x', '--cron', '@daily', '--task', 't', '--zone', 'Mars/X'], 2, /INVALID_TIME_ZONE.*"Mars\/X"/],
     [['use', 'cron'], 2, /broker or off/],
     [['sync', 'nothing-*.mjs'], 1, /No file matches/],
     [['sync', 'empty.mjs'], 2, /No file of empty.mjs exports a schedule/],
@@ -52,7 +53,7 @@ t.test('reproq schedules: from put to delete, and what a script sees of it', asy
   writeFileSync(file, MODULE)
   t.strictSame(await json('sync', 'tasks.mjs'), [{ name: 'hourly', outcome: 'created' }])
   t.match(await json('get', 'hourly'), { queue: 'low', source: 'code', task: 'sweep' })
-  t.match(await json('delete', 'nightly'), [{ outcome: 'deleted' }])
+  t.match(await run('delete', 'nobody', 'nightly'), { code: 3, stdout: /nobody +not_found\nnightly +deleted/ })
   t.equal((await run('list', '-o', 'id')).stdout, 'hourly\n')
 
   await givenSchedule({ others: database.pool }, 'broken', { cron_expr: '0 25 * * *' })

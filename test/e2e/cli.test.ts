@@ -85,7 +85,8 @@ t.test('many runs: counted, asked about, followed; queues, workers, operations',
   t.match(await reproqJson(t, ['operations', 'get', '1'], { env }), { status: 'DONE', changed: 5 })
   t.match(await command('operations', 'stop', '9'), { code: 3, stderr: /OPERATION_NOT_FOUND/ })
 
-  t.match(await command('queues', 'pause', 'mail', '--reason', 'down'), { code: 0, stdout: /paused +true[^]*reason +down/ })
+  t.match(await command('queues', 'pause', 'mail', '--reason', 'down'), { code: 0, stdout: /paused +true[^]*reason +down/, stderr: '' })
+  t.match(await command('queues', 'resume', 'mial', '-o', 'id'), { code: 0, stdout: 'mial\n', stderr: /no run waits in "mial"/ })
   t.match((await command('queues', 'list')).stdout, /^QUEUE +READY[^]*\nmail +5 +0 +0 +0 +\S+ +0 +down\n$/)
   t.match(await command('queues', 'resume', 'mail', '-o', 'id'), { code: 0, stdout: 'mail\n' })
   t.match(await command('queues', 'clear', 'mail'), { code: 2, stderr: /Cancel 5 waiting runs of mail/ })

@@ -37,6 +37,7 @@ t.test('triage, replay, cancel, prune and limit print what the Go worker prints'
   t.match(await go('replay', '--spec-hash', 'b'), { code: 1, stderr: /NOT_FINAL/ })
   t.match(await go('replay', '--id', done), { code: 1, stderr: /DUPLICATE/ })
   t.match(await go('replay', '--id', '1', '--spec-hash', 'b'), { code: 2 })
+  for (const command of ['beat', 'replay', 'cancel']) t.match(await go(command, '--help'), { code: 0, stdout: '', stderr: new RegExp(`^Usage of ${command}:\n.*-dsn`) }, command)
   t.match(await go('replay', '--nope'), { code: 2, stderr: /flag provided but not defined: -nope/ })
 
   t.match(await go('cancel', '--id', first), { code: 0, stdout: `No RUNNING task found for result_id ${first}\n` })

@@ -57,7 +57,7 @@ t.test('rate limits from the SDK and the command line', async (t) => {
   t.match((await command('list')).stdout, /^KEY +RATE +BURST +FREE NOW\nglobal +off +1 +-\nqueue:mail +100 per minute +10 +10\n$/)
   t.match(await command('set', 'queue:mail', '--rate', 'off'), { code: 0 })
   t.match((await reproqJson<{ key: string; active: boolean }[]>(t, ['limits', 'list'], { env })).find(({ key }) => key === 'queue:mail'), { active: false })
-  t.match(await command('rm', 'queue:mail'), { code: 0, stdout: '', stderr: '' })
+  t.match(await command('rm', 'queue:mail'), { code: 0, stdout: /queue:mail +removed/, stderr: '' })
   t.match(await command('rm', 'queue:mail'), { code: 3, stderr: /LIMIT_NOT_FOUND.*queue:mail/ })
   t.match(await command('set', 'queue:mail', '--rate', '100'), { code: 2, stderr: /INVALID_RATE.*"100"[\s\S]*100\/m/ })
   t.match(await command('set', 'queue:mail', '--rate', '1/s', '--burst', '0'), { code: 2, stderr: /INVALID_BURST/ })

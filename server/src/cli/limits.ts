@@ -35,11 +35,14 @@ export function registerLimits(program: Command): void {
       await printRow(output, await brokerOf(access).limits.set(key, { ...rate, ...(burst !== undefined && { burst }) }), listing.id)
     })
 
-  addBrokerOptions(limits.command('rm'))
+  addOutput(addBrokerOptions(limits.command('rm')))
     .argument('<key>', KEYS)
     .description('remove a limit; a more general one may apply then')
     .addHelpText('after', '\nExample:\n  reproq limits rm queue:mail')
-    .action(async (key: string, access: BrokerOptions) => brokerOf(access).limits.remove(key))
+    .action(async (key: string, { output, ...access }: BrokerOptions & { output: Format }) => {
+      await brokerOf(access).limits.remove(key)
+      await printRows(output, [{ key, outcome: 'removed' }], { id: (row) => row.key, columns: { key: (row) => row.key, outcome: (row) => row.outcome } })
+    })
 }
 
 const UNITS: Record<string, LimitUnit> = { s: 'second', m: 'minute', h: 'hour', d: 'day', second: 'second', minute: 'minute', hour: 'hour', day: 'day' }

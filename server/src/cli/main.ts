@@ -57,7 +57,9 @@ async function ours(): Promise<void> {
   else for (const { name, summary, hidden = false } of commands) program.command(name, { hidden }).description(summary)
   // `reproq broker start`, for those who look for a verb.
   const spoken = (words[0] === 'broker' || words[0] === 'worker') && words[1] === 'start' ? [...process.argv.slice(0, 3), ...process.argv.slice(4)] : process.argv
-  await program.parseAsync(withoutColour(spoken))
+  // `reproq strat --help` is told that there is no such command, not helped with another.
+  const isUnknown = asked === undefined && /^(?!help$)[^-]/.test(words[0] ?? '')
+  await program.parseAsync(withoutColour(isUnknown ? spoken.filter((word) => !SHOWS_ONLY.has(word)) : spoken))
 }
 
 /** `--no-color` may stand anywhere; what paints looks at the environment. */
@@ -73,6 +75,7 @@ function withoutColour(argv: readonly string[]): string[] {
 function usage({ exitCode, message }: CommanderError): Error | undefined {
   if (exitCode === 0) return undefined
   if (message === '(outputHelp)') return failure('INVALID_USAGE', 'No command was given', 'the help above shows what there is')
+  if (/unknown command 'start'/.test(message)) return failure('INVALID_USAGE', "Unknown command 'start'", 'reproq dev starts everything on this machine; reproq broker and reproq worker start one part')
   const [sentence = '', suggestion] = message.replace(/^error: /, '').split('\n')
   return failure('INVALID_USAGE', sentence.charAt(0).toUpperCase() + sentence.slice(1), suggestion?.replace(/^\(|\)$/g, '') ?? '--help shows what there is')
 }

@@ -32,7 +32,9 @@ async function show(url: string, withSql: boolean): Promise<void> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   try {
-    for (const { name, sql } of await planned(client)) write(withSql ? `-- ${name}\n${sql}\n` : `${name}\n`)
+    const waiting = await planned(client)
+    if (waiting.length === 0) process.stderr.write('the schema is up to date, nothing to do\n')
+    for (const { name, sql } of waiting) write(withSql ? `-- ${name}\n${sql}\n` : `${name}\n`)
   } finally {
     await client.end()
   }

@@ -34,12 +34,20 @@ export function registerQueues(program: Command): void {
     .description('give out nothing of it, at once and everywhere; what runs goes on')
     .option('--reason <text>', 'for people')
     .addHelpText('after', '\nExamples:\n  reproq queues pause mail --reason "provider is down"\n  reproq queues list -o id | xargs -n1 reproq queues pause')
-    .action(async (queue: string, options: Common & { reason?: string }) => printRow(options.output, await brokerOf(options).queues.pause(queue, options.reason === undefined ? {} : { reason: options.reason }), ({ name }) => name))
+    .action(async (queue: string, options: Common & { reason?: string }) => {
+      const { queues: known } = brokerOf(options)
+      doubt(queue, await known.list())
+      await printRow(options.output, await known.pause(queue, options.reason === undefined ? {} : { reason: options.reason }), ({ name }) => name)
+    })
 
   add('resume <queue>')
     .description('let it go on')
     .addHelpText('after', '\nExamples:\n  reproq queues resume mail\n  reproq queues resume mail -o json')
-    .action(async (queue: string, options: Common) => printRow(options.output, await brokerOf(options).queues.resume(queue), ({ name }) => name))
+    .action(async (queue: string, options: Common) => {
+      const { queues: known } = brokerOf(options)
+      doubt(queue, await known.list())
+      await printRow(options.output, await known.resume(queue), ({ name }) => name)
+    })
 
   add('clear <queue>')
     .description('cancel what waits in it, scheduled runs too; what runs goes on')
@@ -49,10 +57,18 @@ export function registerQueues(program: Command): void {
     .addHelpText('after', '\nExamples:\n  reproq queues clear mail --dry-run\n  reproq queues clear mail --yes')
     .action(async (queue: string, options: Common & { dryRun?: boolean; yes?: boolean; wait: boolean }) => {
       const reproq = brokerOf(options)
-      const found = (await reproq.queues.list()).find(({ name }) => name === queue)
+      const known = await reproq.queues.list()
+      doubt(queue, known)
+      const found = known.find(({ name }) => name === queue)
       const waiting = (found?.ready ?? 0) + (found?.blocked ?? 0) + (found?.scheduled ?? 0)
       if (options.dryRun) return printRow(options.output, { name: queue, waiting }, ({ name }) => name)
       await confirm(`Cancel ${waiting} waiting runs of ${queue}`, queue, options.yes)
       await followOperation(reproq, await reproq.queues.clear(queue), options.output, options.wait)
     })
+}
+
+/** A name that nothing knows may be a slip; it may as well be a queue of tomorrow. */
+function doubt(queue: string, known: readonly { name: string }[]): void {
+  const matches = ({ name }: { name: string }) => name === queue || (name.endsWith('*') && queue.startsWith(name.slice(0, -1)))
+  if (!known.some(matches)) process.stderr.write(`no run waits in "${queue}", no worker serves it, and it is not paused; is that its name?\n`)
 }

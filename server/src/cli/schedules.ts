@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { loadSchedules } from '../../../executor-shims/worker/src/task-modules.js'
 import { defineSchedule, remoteTask } from '../../../sdk-ts/src/index.js'
 import { addBrokerOptions, brokerOf, type BrokerOptions } from './broker-access.js'
+import { exitCodes } from './exit-codes.js'
 import { failure } from './failure.js'
 import { addOutput, at, printRow, printRows, type Format, type Listing } from './output.js'
 import { registerScheduler } from './scheduler.js'
@@ -94,8 +95,10 @@ export function registerSchedules(program: Command): void {
       .description(description)
       .addHelpText('after', `\nExample:\n  reproq schedules ${verb} nightly`)
       .action(async (names: string[], options: Shown) => {
-        for (const name of names) await brokerOf(options).schedules[verb](name)
-        await printRows(options.output, names.map((name) => ({ name, outcome })), outcomes)
+        const rows = []
+        for (const name of names) rows.push({ name, outcome: (await isThere(brokerOf(options).schedules[verb](name))) ? outcome : 'not_found' })
+        await printRows(options.output, rows, outcomes)
+        if (rows.some((row) => row.outcome === 'not_found')) process.exitCode = exitCodes.NOT_FOUND
       })
   }
 
@@ -112,6 +115,17 @@ export function registerSchedules(program: Command): void {
     })
 
   registerScheduler(schedules)
+}
+
+/** A name that is none stops nobody from going on with the others. */
+async function isThere(change: Promise<unknown>): Promise<boolean> {
+  try {
+    await change
+    return true
+  } catch (error) {
+    if ((error as { code?: string }).code === 'SCHEDULE_NOT_FOUND') return false
+    throw error
+  }
 }
 
 interface PutOptions {

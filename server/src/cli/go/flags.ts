@@ -1,10 +1,12 @@
+import { exitCodes } from '../exit-codes.js'
 import { failure } from '../failure.js'
 
 export type Flags = Record<string, string | undefined>
 
 /**
  * Flags as Go's `flag` package reads them: `-x v`, `--x v`, `-x=v`, `--x=v`, and `-x` alone for those that are true or false. Words
- * behind the first that is no flag are ignored, as there. Throws INVALID_USAGE.
+ * behind the first that is no flag are ignored, as there. `-h` and `-help` print the usage on standard error and end with 0. Throws
+ * INVALID_USAGE.
  */
 export function goFlags(command: string, words: readonly string[], names: readonly string[], booleans: readonly string[] = []): Flags {
   const flags: Flags = {}
@@ -18,6 +20,9 @@ export function goFlags(command: string, words: readonly string[], names: readon
       const given = value ?? words[++at]
       if (given === undefined) throw failure('INVALID_USAGE', `${command}: flag needs an argument: -${name}`, usage(command, names, booleans))
       flags[name] = given
+    } else if (name === 'h' || name === 'help') {
+      process.stderr.write(`Usage of ${command}:\n  ${usage(command, names, booleans)}\n`)
+      process.exit(exitCodes.OK)
     } else throw failure('INVALID_USAGE', `${command}: flag provided but not defined: -${name}`, usage(command, names, booleans))
   }
   return flags
