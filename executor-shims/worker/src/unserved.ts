@@ -9,7 +9,7 @@ import { InProcessExecutor } from './in-process.js'
 export function unserved(task: string, executors: readonly Executor[]): Settlement {
   const known = executors.map(describe).join('; ')
   if (executors.some((executor) => !(executor instanceof InProcessExecutor))) {
-    const message = `No executor of this worker may run "${task}". It has ${known}. Correct the name, or add the module of the task to the allow-list of the executor (--allow-tasks)`
+    const message = `No task of this worker is named "${task}", and no allow-list of its executors covers a module of that name. It has ${known}. Correct the name, or add the module of the task to the allow-list (--allow-tasks)`
     return { outcome: 'rejected', error: { class: 'SecurityViolation', message }, retryable: false }
   }
   const message = `This worker has no task "${task}". It has ${known || 'no executors'}. Correct the name, or deploy the task`
