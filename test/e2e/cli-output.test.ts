@@ -46,6 +46,7 @@ t.test('errors are for people, or JSON for programs; the exit code says which ki
     [['run'], 2, /Missing required argument 'task'/],
     [['run', 'x', '{'], 2, /INVALID_JSON/],
     [['run', 'x', '--url', 'http://127.0.0.1:1'], 4, /BROKER_UNREACHABLE.*http:\/\/127.0.0.1:1/],
+    [['tokens', 'create', 'x', '--scope', 'bogus'], 2, /"bogus" is no scope\n {2}fix {2}the scopes are enqueue, read, schedules, admin, work:queue:<name>/],
     [['runs', 'wait', '1', '--url', 'http://127.0.0.1:1'], 4, /^✖ BROKER_UNREACHABLE.*http:\/\/127.0.0.1:1/],
     [['runs', 'logs', '1', '-f', '--url', 'http://127.0.0.1:1'], 4, /^✖ BROKER_UNREACHABLE.*http:\/\/127.0.0.1:1/],
     [['tokens', 'list'], 2, /INVALID_SETTING {2}No database/],

@@ -97,9 +97,11 @@ t.test('many runs: counted, asked about, followed; queues, workers, operations',
   const [worker] = await reproqJson<{ name: string }[]>(t, ['workers', 'list'], { env })
   t.match(worker, { name: /^here/, connected: true, queues: ['default'] })
   t.match(await command('workers', 'drain', 'nobody'), { code: 3, stderr: /WORKER_NOT_FOUND/ })
-  t.match(await command('workers', 'drain', worker?.name as string), { code: 0, stdout: /told +true/ })
+  t.match(await command('workers', 'drain', worker?.name.split('#')[0] as string), { code: 0, stdout: /told +true/ })
 
   const databaseEnv = { REPROQ_DATABASE_URL: own.database.url }
+  const elsewhere = (await reproq(t, ['tokens', 'create', 'elsewhere', '--scope', 'work:queue:mail'], { env: databaseEnv })).stdout.trim()
+  t.match(await reproq(t, ['worker', '--queues', 'default', '--executor', 'cat'], { env: { ...env, REPROQ_TOKEN: elsewhere } }), { code: 5, stderr: /covers none of the queues default/ })
   t.match(await reproqJson(t, ['prune', '--cancelled', '0s', '--dry-run'], { env: databaseEnv }), { due: 5, deleted: 0 })
   t.match(await reproq(t, ['prune'], { env: databaseEnv }), { code: 2, stderr: /What to prune/ })
   t.match(await reproqJson(t, ['prune'], { env: { ...databaseEnv, REPROQ_KEEP_CANCELLED_HOURS: '1' } }), { due: 0 })

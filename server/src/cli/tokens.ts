@@ -1,5 +1,4 @@
 import type { Command } from 'commander'
-import { BrokerError } from '../errors.js'
 import { isScope } from '../http/scopes.js'
 import { createToken, listTokens, revokeToken } from '../http/tokens.js'
 import { failure } from './failure.js'
@@ -18,7 +17,7 @@ export function registerTokens(program: Command): void {
     .addHelpText('after', "\nExamples:\n  reproq tokens create web --scope enqueue read\n  reproq tokens create mailer --scope 'work:queue:mail-*'")
     .action(async (name: string, { scope, ttl, databaseUrl }: { scope: string[]; ttl?: number; databaseUrl?: string }) => {
       const wrong = scope.find((one) => !isScope(one))
-      if (wrong !== undefined) throw new BrokerError('INVALID_SETTING', `"${wrong}" is no scope; there are enqueue, read, schedules, admin and work:queue:<name or prefix*>`)
+      if (wrong !== undefined) throw failure('INVALID_OPTION', `"${wrong}" is no scope`, 'the scopes are enqueue, read, schedules, admin, work:queue:<name> and work:queue:<prefix>*')
       await withPool(databaseUrl, async (pool) => process.stdout.write(`${await createToken(pool, name, scope, ttl ?? null)}\n`))
     })
   addOutput(onDatabase(tokens.command('list')))

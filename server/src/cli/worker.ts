@@ -80,7 +80,7 @@ async function work(flags: WorkerFlags): Promise<void> {
     const why = refusedEverywhere(flags.queues, refused)
     if (why === undefined) return
     process.stderr.write(why)
-    process.exit(1)
+    process.exit(exitCodes.DENIED)
   })
   if (flags.watch) for (const folder of folders) watchCode(folder, () => executors.forEach((executor) => executor.reload?.()))
   stopOnSignals(worker, lines)
