@@ -151,9 +151,9 @@ BEGIN
     rate_per_second := rate_limit / extract(epoch FROM rate_per);
     rate_burst := coalesce(rate_burst, rate_limit);
     -- Written only where it is new or has other numbers: a lock on it would hold up every lease of this key until the caller commits.
-    IF NOT EXISTS (SELECT FROM rate_limits b WHERE b.key = 'key:' || rate_key AND b.tokens_per_second = rate_per_second AND b.burst_size = rate_burst) THEN
-      INSERT INTO rate_limits (key, tokens_per_second, burst_size, current_tokens) VALUES ('key:' || rate_key, rate_per_second, rate_burst, rate_burst)
-      ON CONFLICT (key) DO UPDATE SET tokens_per_second = excluded.tokens_per_second, burst_size = excluded.burst_size;
+    IF NOT EXISTS (SELECT FROM rate_limits b WHERE b.key = 'key:' || rate_key AND (b.reproq_by_hand OR b.tokens_per_second = rate_per_second AND b.burst_size = rate_burst)) THEN
+      INSERT INTO rate_limits AS b (key, tokens_per_second, burst_size, current_tokens, reproq_by_hand) VALUES ('key:' || rate_key, rate_per_second, rate_burst, rate_burst, false)
+      ON CONFLICT (key) DO UPDATE SET tokens_per_second = excluded.tokens_per_second, burst_size = excluded.burst_size WHERE NOT b.reproq_by_hand;
     END IF;
   END IF;
 
@@ -247,14 +247,14 @@ BEGIN
    ORDER BY n.place;
 
   -- As an enqueue does: written only where it is new or has other numbers, for every lease of a run with this key writes the row too.
-  INSERT INTO rate_limits AS b (key, tokens_per_second, burst_size, current_tokens)
-  SELECT DISTINCT ON (r.key) r.key, r.per_second, r.burst, r.burst
+  INSERT INTO rate_limits AS b (key, tokens_per_second, burst_size, current_tokens, reproq_by_hand)
+  SELECT DISTINCT ON (r.key) r.key, r.per_second, r.burst, r.burst, false
     FROM (SELECT 'key:' || (n.node->'rate'->>'key') AS key, ((n.node->'rate'->>'limit')::float8 * 1000 / (n.node->'rate'->>'per_ms')::float8)::real AS per_second,
                  coalesce(n.node->'rate'->>'burst', n.node->'rate'->>'limit')::int AS burst, n.place
             FROM jsonb_array_elements(nodes) WITH ORDINALITY n (node, place) WHERE n.node->'rate' ? 'key') r
-   WHERE NOT EXISTS (SELECT FROM rate_limits b WHERE b.key = r.key AND b.tokens_per_second = r.per_second AND b.burst_size = r.burst)
+   WHERE NOT EXISTS (SELECT FROM rate_limits b WHERE b.key = r.key AND (b.reproq_by_hand OR b.tokens_per_second = r.per_second AND b.burst_size = r.burst))
    ORDER BY r.key, r.place DESC
-  ON CONFLICT (key) DO UPDATE SET tokens_per_second = excluded.tokens_per_second, burst_size = excluded.burst_size;
+  ON CONFLICT (key) DO UPDATE SET tokens_per_second = excluded.tokens_per_second, burst_size = excluded.burst_size WHERE NOT b.reproq_by_hand;
 
   IF key_digest IS NOT NULL THEN
     INSERT INTO reproq_idempotency AS i (key_hash, result_id) VALUES (key_digest, ids[1]) ON CONFLICT (key_hash) DO NOTHING;

@@ -14,6 +14,10 @@ ALTER TABLE task_runs
 -- Until when running code may go on that asked for another limit; null: as long as its timeout says. It ends with the lease.
 ALTER TABLE reproq_leases ADD COLUMN run_until timestamptz;
 
+-- A limit that somebody has set for a key stays as it is, whatever the runs of that key say: theirs, which follow the last of them, are
+-- false here. True for everybody else who makes one (Django, psql).
+ALTER TABLE rate_limits ADD COLUMN IF NOT EXISTS reproq_by_hand boolean NOT NULL DEFAULT true;
+
 -- A cheap question for every lease: is there any rate limit on tasks, queues or everything?
 CREATE INDEX reproq_active_limits ON rate_limits (key) WHERE tokens_per_second > 0 AND burst_size > 0 AND NOT starts_with(key, 'key:');
 

@@ -28,5 +28,5 @@ export const Limit = Type.Object(
 )
 export type Limit = Static<typeof Limit>
 
-export const LimitList = Type.Object({ limits: Type.Array(Limit) }, { title: 'LimitList' })
+export const LimitList = Type.Object({ limits: Type.Array(Limit), next_cursor: Type.Union([Type.String(), Type.Null()]) }, { title: 'LimitList' })
 export type LimitList = Static<typeof LimitList>

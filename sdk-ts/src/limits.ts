@@ -8,8 +8,16 @@ export class Limits {
     this.#ask = ask
   }
 
+  /** All of them, by key, read in pages. */
   async list(): Promise<Limit[]> {
-    return (await this.#ask<LimitList>('GET', '/v1/limits')).limits
+    const all: Limit[] = []
+    for (let cursor: string | null | undefined; cursor !== null; ) {
+      const page: LimitList = await this.#ask('GET', `/v1/limits?${new URLSearchParams({ limit: '1000', ...(cursor !== undefined && { cursor }) })}`)
+      all.push(...page.limits)
+      // Undefined from a broker that knows no pages: that was all.
+      cursor = page.next_cursor ?? null
+    }
+    return all
   }
 
   /** Throws HttpProblem LIMIT_NOT_FOUND. */
@@ -17,7 +25,7 @@ export class Limits {
     return this.#ask('GET', path(key))
   }
 
-  /** Holds at once, for runs that wait too; begins with its whole burst. `set('queue:mail', { limit: 100, per: 'minute' })` */
+  /** Holds at once, for runs that wait too; begins with its whole burst. A key's stays whatever its runs say, until it is removed. `set('queue:mail', { limit: 100, per: 'minute' })` */
   set(key: string, limit: LimitRequest): Promise<Limit> {
     return this.#ask('PUT', path(key), { body: limit })
   }

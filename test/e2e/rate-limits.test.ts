@@ -42,6 +42,35 @@ t.test('a run says what it waits for', async (t) => {
   t.match(await run.get(), { status: 'READY', blocked_by: 'lock:one' })
 })
 
+t.test('what somebody has set for a rate key stays, whatever runs say of it, until it is removed; limits come in pages', async (t) => {
+  const { reproq: client, url, token, database } = await testBroker(t)
+  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+  const rate = (limit: number) => ({ key: 'acme', limit, per_ms: 1_000 })
+  const ways: Record<string, (limit: number) => Promise<unknown>> = {
+    REST: async (limit) => t.equal((await fetch(`${url}/v1/runs`, { method: 'POST', headers, body: JSON.stringify({ task: 'a', rate: rate(limit) }) })).status, 201),
+    SQL: (limit) => database.pool.query(`SELECT * FROM reproq_enqueue('a', rate_key => 'acme', rate_limit => $1, rate_per => '1 s')`, [limit]),
+    'a workflow': (limit) => database.pool.query('SELECT * FROM reproq_enqueue_workflow($1)', [JSON.stringify([{ name: 'a', task: 'a', rate: rate(limit) }])]),
+  }
+  for (const [name, enqueue] of Object.entries(ways)) {
+    await enqueue(1_000)
+    t.match(await client.limits.get('key:acme'), { limit: 1_000 }, `${name}: made`)
+    await enqueue(2_000)
+    t.match(await client.limits.get('key:acme'), { limit: 2_000 }, `${name}: the last says how many`)
+    await client.limits.set('key:acme', { limit: 5, per: 'second' })
+    await enqueue(1_000)
+    t.match(await client.limits.get('key:acme'), { limit: 5 }, `${name}: not any more`)
+    await client.limits.remove('key:acme')
+  }
+
+  await database.pool.query(`INSERT INTO rate_limits SELECT 'key:' || g, 1, 1, 1 FROM generate_series(1, 1500) g`)
+  const all = await client.limits.list()
+  t.equal(new Set(all.map(({ key }) => key)).size, 1_501)
+  const page = (query: string) => fetch(`${url}/v1/limits?${query}`, { headers }).then((answer) => answer.json() as Promise<{ limits: { key: string }[]; next_cursor: string | null }>)
+  const [first, last] = [await page('limit=2'), await page(`cursor=${encodeURIComponent(all.at(-2)!.key)}`)]
+  t.strictSame([first.limits.map(({ key }) => key), first.next_cursor], [all.slice(0, 2).map(({ key }) => key), all[1]?.key])
+  t.strictSame([last.limits.map(({ key }) => key), last.next_cursor], [[all.at(-1)?.key], null])
+})
+
 t.test('rate limits from the SDK and the command line', async (t) => {
   t.testdir({})
   const { reproq: client, url, token } = await testBroker(t)

@@ -1,7 +1,7 @@
 import Type from 'typebox'
 import { Limit, LimitList, LimitRequest, Problem } from '../../../protocol/src/index.js'
 import { BrokerError } from '../errors.js'
-import { limits, removeLimit, setLimit } from '../runs/limits.js'
+import { findLimit, limits, removeLimit, setLimit } from '../runs/limits.js'
 import { needs } from './access.js'
 import type { HttpContext } from './context.js'
 import type { App } from './typed-app.js'
@@ -13,13 +13,28 @@ const failures = { '4xx': Problem, '5xx': Problem }
 
 /** Look at rate limits, set and remove them. */
 export function limitRoutes(app: App, { db, reads }: HttpContext): void {
-  app.get('/limits', { preValidation: needs('read'), schema: { tags: ['limits'], summary: 'Rate limits', response: { 200: LimitList, ...failures } } }, async () => ({ limits: await limits(reads) }))
+  app.get(
+    '/limits',
+    {
+      preValidation: needs('read'),
+      schema: {
+        tags: ['limits'],
+        summary: 'Rate limits, by key',
+        querystring: Type.Object({ limit: Type.Integer({ minimum: 1, maximum: 1_000, default: 100 }), cursor: Type.Optional(Type.String({ maxLength: 1_024, pattern: '^[^\\u0000]*$', description: 'next_cursor of the page before' })) }),
+        response: { 200: LimitList, ...failures },
+      },
+    },
+    async ({ query: { limit, cursor } }) => {
+      const page = await limits(reads, { limit, after: cursor })
+      return { limits: page, next_cursor: page.length === limit ? (page.at(-1)?.key ?? null) : null }
+    },
+  )
 
   app.get(
     '/limits/:key',
     { preValidation: needs('read'), schema: { tags: ['limits'], summary: 'A rate limit', params: LimitParams, response: { 200: Limit, ...failures } } },
     async ({ params: { key } }) => {
-      const [limit] = await limits(reads, key)
+      const limit = await findLimit(reads, key)
       if (!limit) throw notFound(key)
       return limit
     },
@@ -27,7 +42,7 @@ export function limitRoutes(app: App, { db, reads }: HttpContext): void {
 
   app.put(
     '/limits/:key',
-    { preValidation: needs('admin'), schema: { tags: ['limits'], summary: 'Set a rate limit: it holds at once, and begins with its whole burst', params: LimitParams, body: LimitRequest, response: { 200: Limit, ...failures } } },
+    { preValidation: needs('admin'), schema: { tags: ['limits'], summary: 'Set a rate limit: it holds at once, begins with its whole burst, and stays whatever runs say of their rate key', params: LimitParams, body: LimitRequest, response: { 200: Limit, ...failures } } },
     ({ params: { key }, body }) => setLimit(db, key, body),
   )
 

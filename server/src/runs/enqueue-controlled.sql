@@ -37,13 +37,13 @@ WITH input AS MATERIALIZED (
   SELECT i.*, coalesce(a.by_key->>encode(i.key_hash, 'hex'), w.by_ordinal->>i.ordinal::text, CASE WHEN i.deduplicate THEN a.by_hash->>i.spec_hash END, i.result_id::text)::bigint AS answer
     FROM input i CROSS JOIN answers a CROSS JOIN twins w
 ), bucket AS (
-  -- Only where it is new or has other numbers: every lease of a run with this key writes the row too.
-  INSERT INTO rate_limits AS b (key, tokens_per_second, burst_size, current_tokens)
-  SELECT DISTINCT ON (i."rateKey") 'key:' || i."rateKey", i."ratePerSecond", i."rateBurst", i."rateBurst" FROM placed i
+  -- Only where it is new or has other numbers, and nobody has set it by hand: every lease of a run with this key writes the row too.
+  INSERT INTO rate_limits AS b (key, tokens_per_second, burst_size, current_tokens, reproq_by_hand)
+  SELECT DISTINCT ON (i."rateKey") 'key:' || i."rateKey", i."ratePerSecond", i."rateBurst", i."rateBurst", false FROM placed i
    WHERE i."rateKey" IS NOT NULL AND i.answer = i.result_id
-     AND NOT EXISTS (SELECT FROM rate_limits b WHERE b.key = 'key:' || i."rateKey" AND b.tokens_per_second = i."ratePerSecond" AND b.burst_size = i."rateBurst")
+     AND NOT EXISTS (SELECT FROM rate_limits b WHERE b.key = 'key:' || i."rateKey" AND (b.reproq_by_hand OR b.tokens_per_second = i."ratePerSecond" AND b.burst_size = i."rateBurst"))
    ORDER BY i."rateKey", i.ordinal DESC
-  ON CONFLICT (key) DO UPDATE SET tokens_per_second = excluded.tokens_per_second, burst_size = excluded.burst_size
+  ON CONFLICT (key) DO UPDATE SET tokens_per_second = excluded.tokens_per_second, burst_size = excluded.burst_size WHERE NOT b.reproq_by_hand
 ), run AS (
   INSERT INTO task_runs (result_id, task_path, queue_name, priority, spec_json, spec_hash, run_after, max_attempts, timeout_seconds, lock_key, concurrency_key,
                          concurrency_limit, expires_at, reproq_rate_key, reproq_fair_key, reproq_retry)

@@ -8,21 +8,25 @@ interface Row {
   burst: number
   tokens: number | null
 }
-const limitsSql = statement<[string[] | null], Row>(import.meta.url, 'limits.sql')
+const limitsSql = statement<[keys: string[] | null, limit: number | null, after: string | null], Row>(import.meta.url, 'limits.sql')
 const limitSetSql = statement<[string, number, number], never>(import.meta.url, 'limit-set.sql')
 const limitRemoveSql = statement<[string], { key: string }>(import.meta.url, 'limit-remove.sql')
 
 const SECONDS: Record<LimitUnit, number> = { second: 1, minute: 60, hour: 3_600, day: 86_400 }
 
-/** All rate limits, or one. */
-export async function limits(db: Db, key?: string): Promise<Limit[]> {
-  return (await db.query(limitsSql, [key === undefined ? null : [key]])).map(limitOf)
+/** Rate limits by key: all, or a page of those after `after`. */
+export async function limits(db: Db, { limit, after }: { limit?: number; after?: string | undefined } = {}): Promise<Limit[]> {
+  return (await db.query(limitsSql, [null, limit ?? null, after ?? null])).map(limitOf)
 }
 
-/** Makes a rate limit, or gives it other numbers; its bucket begins full. Holds at once, also for runs that wait. */
+export async function findLimit(db: Db, key: string): Promise<Limit | undefined> {
+  return (await db.query(limitsSql, [[key], 1, null])).map(limitOf)[0]
+}
+
+/** Makes a rate limit, or gives it other numbers; its bucket begins full. Holds at once, also for runs that wait, and whatever runs say of their key. */
 export async function setLimit(db: Db, key: string, { limit, per, burst }: LimitRequest): Promise<Limit> {
   await db.query(limitSetSql, [key, limit / SECONDS[per], burst ?? Math.max(1, Math.floor(limit))])
-  const [set] = await limits(db, key)
+  const set = await findLimit(db, key)
   if (!set) throw new Error('the limit was taken away at the same time')
   return set
 }
