@@ -9,10 +9,12 @@ import { emptyDatabase, testDatabase } from '../helpers/database.js'
 t.beforeEach((t) => void t.testdir({}))
 
 t.test('a listing is a table, JSON, lines of JSON, or ids; standard error stays empty', async (t) => {
-  const { url } = await testDatabase(t)
+  const { url, pool } = await testDatabase(t)
   const env = { REPROQ_DATABASE_URL: url }
   for (const name of ['web', 'mail']) t.match(await reproq(t, ['tokens', 'create', name], { env }), { code: 0, stdout: /^rq_/ })
 
+  t.match(await reproq(t, ['tokens', 'create', 'month', '--ttl', '30d'], { env }), { code: 0 })
+  t.match((await pool.query(`DELETE FROM reproq_tokens WHERE name = 'month' RETURNING expires_at > now() + interval '29 days' AND expires_at < now() + interval '31 days' AS is_right`)).rows, [{ is_right: true }])
   const table = await reproq(t, ['tokens', 'list'], { env })
   t.match(table, { code: 0, stderr: '' })
   t.match(table.stdout, /^NAME +SCOPES +CREATED +EXPIRES\nmail +enqueue read +\d{4}-\d\d-\d\dT\S+Z +never\nweb +enqueue read .*\n$/, 'ISO, because nobody looks')
@@ -43,6 +45,7 @@ t.test('errors are for people, or JSON for programs; the exit code says which ki
     [['tokenz', '--help'], 2, /Did you mean tokens\?/],
     [['start', '--help'], 2, /Unknown command 'start'\n {2}fix {2}reproq dev starts everything/],
     [['tokens', 'lst'], 2, /Did you mean list\?/],
+    [['tokens', 'create', 'x', '--ttl', 'soon'], 2, /--ttl takes a time of at least a second; got "soon"/],
     [['run'], 2, /Missing required argument 'task'/],
     [['run', 'x', '{'], 2, /INVALID_JSON/],
     [['run', 'x', '--url', 'http://127.0.0.1:1'], 4, /BROKER_UNREACHABLE.*http:\/\/127.0.0.1:1/],

@@ -33,7 +33,7 @@ export function registerQueues(program: Command): void {
   add('pause <queue>')
     .description('give out nothing of it, at once and everywhere; what runs goes on')
     .option('--reason <text>', 'for people')
-    .addHelpText('after', '\nExamples:\n  reproq queues pause mail --reason "provider is down"\n  reproq queues list -o id | xargs -n1 reproq queues pause')
+    .addHelpText('after', '\nExamples:\n  reproq queues pause mail --reason "provider is down"\n  reproq queues list -o id | xargs -rn1 reproq queues pause')
     .action(async (queue: string, options: Common & { reason?: string }) => {
       const { queues: known } = brokerOf(options)
       doubt(queue, await known.list())

@@ -36,7 +36,7 @@ export function registerRuns(program: Command): void {
   addFilterOptions(add('list'))
     .description('runs, newest first')
     .option('--limit <n>', 'how many at most; more than a page are fetched page by page', whole('--limit'), 50)
-    .addHelpText('after', '\nExamples:\n  reproq runs list --status failed --finished-after 1d\n  reproq runs list --queue mail -o id | xargs reproq runs cancel')
+    .addHelpText('after', '\nExamples:\n  reproq runs list --status failed --finished-after 1d\n  reproq runs list --queue mail -o id | xargs -r reproq runs cancel')
     .action(async (options: Common & FilterOptions & { limit: number }) => printRows(options.output, await listRuns(brokerOf(options), options, options.limit), runListing))
 
   add('get <id>')

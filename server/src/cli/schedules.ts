@@ -60,7 +60,11 @@ export function registerSchedules(program: Command): void {
       const isExpression = /\s/.test(what.trim()) || what.startsWith('@')
       const broker = brokerOf(options).schedules
       const next = isExpression ? await broker.preview(what, { count: wanted, ...(zone !== undefined && { timeZone: zone }) }) : (await broker.get(what, { next: wanted })).next
-      await printRows(options.output, next.map((instant) => ({ at: instant })), { id: (row) => row.at, columns: { at: (row) => row.at, from_now: (row) => at(row.at) } })
+      await printRows(options.output, next.map((instant) => ({ at: instant })), {
+        id: (row) => row.at,
+        // Without a terminal an instant is its own text, and would stand there twice.
+        columns: { at: (row) => row.at, ...(process.stdout.isTTY && { from_now: (row: { at: string }) => at(row.at) }) },
+      })
     })
 
   command('put <name>')

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { durationMs } from '../../../sdk-ts/src/duration.js'
 import { isScope } from '../http/scopes.js'
 import { createToken, listTokens, revokeToken } from '../http/tokens.js'
 import { failure } from './failure.js'
@@ -13,7 +14,7 @@ export function registerTokens(program: Command): void {
   onDatabase(tokens.command('create <name>'))
     .description('make a token and print it, once; an older token of that name ends')
     .option('--scope <scope...>', 'enqueue, read, schedules, admin, work:queue:<name>, work:queue:<prefix>*', ['enqueue', 'read'])
-    .option('--ttl <seconds>', 'seconds until it expires', seconds)
+    .option('--ttl <duration>', 'how long it is valid, such as 30d; a number alone is seconds', seconds)
     .addHelpText('after', "\nExamples:\n  reproq tokens create web --scope enqueue read\n  reproq tokens create mailer --scope 'work:queue:mail-*'")
     .action(async (name: string, { scope, ttl, databaseUrl }: { scope: string[]; ttl?: number; databaseUrl?: string }) => {
       const wrong = scope.find((one) => !isScope(one))
@@ -42,7 +43,7 @@ export function registerTokens(program: Command): void {
 }
 
 function seconds(text: string): number {
-  const value = Number(text)
-  if (Number.isInteger(value) && value > 0) return value
-  throw failure('INVALID_SETTING', `--ttl takes a whole number of seconds, at least 1; got "${text}"`, 'for a day: --ttl 86400')
+  if (/^\d+$/.test(text) && Number(text) > 0) return Number(text)
+  if (/^(\d+[smhdw])+$/.test(text) && durationMs(text) > 0) return durationMs(text) / 1_000
+  throw failure('INVALID_SETTING', `--ttl takes a time of at least a second; got "${text}"`, 'for a month: --ttl 30d')
 }
