@@ -60,9 +60,9 @@ DECLARE
   -- {run: {outcome, error}} of those that are done one by one.
   told jsonb := '{}';
 BEGIN
-  -- Locked in one order everywhere.
+  -- Locked in one order everywhere, and beside what stores output, which locks only the key.
   SELECT coalesce(array_agg(t.result_id), '{}'), coalesce(array_agg(t.result_id) FILTER (WHERE t.status IN ('FAILED', 'CANCELLED')), '{}') INTO known, dead
-    FROM (SELECT result_id, status FROM task_runs WHERE result_id = ANY (runs) ORDER BY result_id FOR UPDATE) t;
+    FROM (SELECT result_id, status FROM task_runs WHERE result_id = ANY (runs) ORDER BY result_id FOR NO KEY UPDATE) t;
   SELECT coalesce(array_agg(t.result_id ORDER BY t.result_id), '{}') INTO alone
     FROM task_runs t JOIN reproq_unique u ON u.spec_hash = rtrim(t.spec_hash) WHERE t.result_id = ANY (dead);
   BEGIN
@@ -142,7 +142,7 @@ DECLARE
   waiting integer;
   running integer;
 BEGIN
-  PERFORM FROM task_runs WHERE result_id = ANY (runs) ORDER BY result_id FOR UPDATE;
+  PERFORM FROM task_runs WHERE result_id = ANY (runs) ORDER BY result_id FOR NO KEY UPDATE;
   -- Without the flag, which would be told to every broker, run by run.
   UPDATE task_runs SET status = 'CANCELLED', finished_at = now(), updated_at = now() WHERE result_id = ANY (runs) AND status IN ('WAITING', 'READY');
   GET DIAGNOSTICS waiting = ROW_COUNT;

@@ -2,7 +2,7 @@
 -- Returns one row per run that exists, with its status before and after.
 WITH target AS MATERIALIZED (
   SELECT result_id, status, queue_name, priority, enqueued_at, run_after, cancel_requested, reproq_fair_at, lock_key, concurrency_key
-    FROM task_runs WHERE result_id = ANY ($1::bigint[]) ORDER BY result_id FOR UPDATE
+    FROM task_runs WHERE result_id = ANY ($1::bigint[]) ORDER BY result_id FOR NO KEY UPDATE
 ), changed AS (
   UPDATE task_runs t
      SET cancel_requested = true, updated_at = now(),

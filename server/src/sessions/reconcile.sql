@@ -5,7 +5,7 @@ WITH h AS (
 ), good AS MATERIALIZED (
   -- Locked, so that a reaper at work on the same runs is finished first.
   SELECT t.result_id, h.lease_id FROM task_runs t JOIN h ON h.result_id = t.result_id AND h.lease_id = t.reproq_lease_id
-   WHERE t.status = 'RUNNING' ORDER BY t.result_id FOR UPDATE OF t
+   WHERE t.status = 'RUNNING' ORDER BY t.result_id FOR NO KEY UPDATE OF t
 ), kept AS (
   INSERT INTO reproq_leases (result_id, session_id) SELECT result_id, $1::bigint FROM good
   ON CONFLICT (result_id) DO UPDATE SET session_id = excluded.session_id
