@@ -42,7 +42,7 @@ t.test('output of several runs locks them by id, in whatever order it came', asy
   await deleting.query('SELECT FROM task_runs WHERE result_id = $1 FOR UPDATE', [low])
   const stored = append(db, [high, low].map((run) => ({ run, attempt: 1, stream: 'stdout', seq: 1, dropped: 0, text: 'x' })))
   await until('the append waits', async () => (await others.query("SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")).rowCount === 1)
-  await deleting.query('SELECT FROM task_runs WHERE result_id = $1 FOR UPDATE NOWAIT', [high])
+  await t.resolves(deleting.query('SELECT FROM task_runs WHERE result_id = $1 FOR UPDATE NOWAIT', [high]))
   await deleting.query('COMMIT')
   deleting.release()
   t.same((await stored).toSorted(), [low, high].toSorted())
