@@ -6,9 +6,9 @@ ALTER TABLE periodic_tasks
   ADD COLUMN IF NOT EXISTS reproq_time_zone text,
   -- What becomes of slots that nobody fired in time; of those older than the window, nothing. Null: a minute for skip, a day for all.
   ADD COLUMN IF NOT EXISTS reproq_missed text CHECK (reproq_missed IN ('skip', 'last', 'all')),
-  ADD COLUMN IF NOT EXISTS reproq_missed_window_ms bigint,
+  ADD COLUMN IF NOT EXISTS reproq_missed_window_ms bigint CHECK (reproq_missed_window_ms BETWEEN 0 AND 315360000000),
   ADD COLUMN IF NOT EXISTS reproq_overlap text CHECK (reproq_overlap IN ('allow', 'skip', 'queue_one')),
-  ADD COLUMN IF NOT EXISTS reproq_jitter_ms bigint,
+  ADD COLUMN IF NOT EXISTS reproq_jitter_ms bigint CHECK (reproq_jitter_ms BETWEEN 0 AND 315360000000),
   ADD COLUMN IF NOT EXISTS reproq_timeout_ms bigint,
   ADD COLUMN IF NOT EXISTS reproq_retry jsonb,
   ADD COLUMN IF NOT EXISTS reproq_lock_key text,

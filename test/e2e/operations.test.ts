@@ -25,6 +25,9 @@ t.test('dead letters are listed, counted, retried one by one or all that a filte
   t.strictSame((await reproq.list({ error: 'bang' })).runs, [])
   t.strictSame((await reproq.list({ enqueuedAfter: '2100-01-01T00:00:00Z' })).runs, [])
 
+  t.strictSame((await reproq.list({ enqueuedBefore: '2020-01-01T00:00:00+23:00' })).runs, [], 'a zone that Postgres does not know')
+  for (const enqueuedAfter of ['0000-01-01T00:00:00Z', '2026-01-01T23:59:60Z']) await t.rejects(reproq.list({ enqueuedAfter }), { code: 'INVALID_REQUEST', status: 400 })
+
   t.strictSame(await reproq.retry(['5', '77', '4']), [{ run: '5', outcome: 'retried', other: null, error: null }, { run: '77', outcome: 'not_found', other: null, error: null }, { run: '4', outcome: 'retried', other: null, error: null }])
   t.match(await reproq.replay(['3']), [{ run: '3', outcome: 'replayed', other: '6' }])
   t.match(await reproq.replay({ specHash: 'h3' }), [{ run: '6', outcome: 'not_final' }])

@@ -82,6 +82,7 @@ t.test('a preview says when; what is wrong is refused with the field and its val
   const { reproq } = await testBroker(t)
   const { schedules } = reproq
   t.strictSame(await schedules.preview('30 2 * * *', { timeZone: 'Europe/Berlin', count: 2, after: new Date('2026-03-28T12:00:00Z') }), ['2026-03-29T01:00:00.000Z', '2026-03-30T00:30:00.000Z'])
+  t.strictSame(await schedules.preview('@yearly', { after: new Date('9999-12-31T00:00:00Z') }), [])
   await t.rejects(schedules.preview('30 25 * * *'), problem('INVALID_CRON', /"25" as hour/))
   await t.rejects(schedules.preview('TZ=UTC @daily', { timeZone: 'Europe/Berlin' }), problem('INVALID_REQUEST', /names its own time zone/))
   const put = (more: object) => schedules.put(defineSchedule({ name: 'x', cron: '@daily', task: 'a', ...more }))

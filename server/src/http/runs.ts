@@ -18,6 +18,7 @@ import {
 } from '../../../protocol/src/index.js'
 import type { Config } from '../config.js'
 import { BrokerError } from '../errors.js'
+import { instantMs } from '../runs/control.js'
 import { find, list } from '../runs/find.js'
 import { withProgress } from './progress-text.js'
 import { newRun, type NewRun } from '../runs/spec.js'
@@ -92,7 +93,13 @@ export function runRoutes(app: App, context: HttpContext): void {
       },
     },
     async ({ query: { cursor, enqueued_before, enqueued_after, finished_before, finished_after, ...filter } }) => {
-      const times = { enqueuedBefore: enqueued_before, enqueuedAfter: enqueued_after, finishedBefore: finished_before, finishedAfter: finished_after }
+      const time = (field: string, text: string | undefined) => (text === undefined ? undefined : new Date(instantMs(text, field, 'The query')).toISOString())
+      const times = {
+        enqueuedBefore: time('enqueued_before', enqueued_before),
+        enqueuedAfter: time('enqueued_after', enqueued_after),
+        finishedBefore: time('finished_before', finished_before),
+        finishedAfter: time('finished_after', finished_after),
+      }
       const runs = await list(reads, { ...filter, ...times, before: cursor })
       return { runs, next_cursor: runs.length === filter.limit ? (runs.at(-1)?.id ?? null) : null }
     },

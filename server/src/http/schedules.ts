@@ -16,6 +16,7 @@ import {
   SyncSchedulesRequest,
 } from '../../../protocol/src/index.js'
 import { BrokerError } from '../errors.js'
+import { instantMs } from '../runs/control.js'
 import { preview } from '../schedules/cron.js'
 import { schedulerState } from '../schedules/leadership.js'
 import * as schedules from '../schedules/schedules.js'
@@ -95,7 +96,7 @@ export function scheduleRoutes(app: App, context: HttpContext): void {
     '/schedules/preview',
     { preValidation: needs('read'), schema: { tags, summary: 'The next instants of an expression', body: PreviewRequest, response: { 200: Preview, ...failures } } },
     async ({ body: { cron, time_zone, after, count } }) => ({
-      next: preview(cron, zoneOf(cron, time_zone), count ?? 5, after === undefined ? Date.now() : Date.parse(after)).map((ms) => new Date(ms).toISOString()),
+      next: preview(cron, zoneOf(cron, time_zone), count ?? 5, after === undefined ? Date.now() : instantMs(after, 'after', 'The request')).map((ms) => new Date(ms).toISOString()),
     }),
   )
 

@@ -37,6 +37,9 @@ const NICKNAMES: Record<string, string> = {
   '@annually': '0 0 1 1 *',
 }
 
+/** What a date of four digits says. */
+export const LAST_MS = Date.parse('9999-12-31T23:59:59.999Z')
+
 const ZONE_PREFIX = /^(?:CRON_)?TZ=(\S+)\s+/
 const EVERY = /^@every\s+((?:\d+[hms])+)$/
 const UNIT_MS = { h: 3_600_000, m: 60_000, s: 1_000 } as const
@@ -59,8 +62,8 @@ export function timetable(expression: string, timeZone: string | null = null): T
   const cron = new Cron(plain(NICKNAMES[rest.toLowerCase()] ?? rest, expression), { timezone: zone, mode: '6-part', fixedTimeRule: 'no-wildcard', paused: true })
   if (cron.nextRun(new Date(0)) === null) throw invalid(expression, 'names a day that no month has')
   return {
-    // An expression without a next instant has just been refused: there is no year in it.
-    next: (afterMs) => (cron.nextRun(new Date(afterMs)) as Date).getTime(),
+    // None is only at the end of the calendar, for an expression without any has just been refused.
+    next: (afterMs) => cron.nextRun(new Date(afterMs))?.getTime() ?? Number.POSITIVE_INFINITY,
     last: (sinceMs, untilMs) => {
       // What is sought is strictly before the reference.
       const [found] = cron.previousRuns(1, new Date(Math.floor(untilMs / 1_000) * 1_000 + 1_000))
@@ -69,11 +72,11 @@ export function timetable(expression: string, timeZone: string | null = null): T
   }
 }
 
-/** The next `count` instants after `afterMs`. Throws INVALID_CRON and INVALID_TIME_ZONE. */
+/** The next `count` instants after `afterMs`, as far as the calendar goes. Throws INVALID_CRON and INVALID_TIME_ZONE. */
 export function preview(expression: string, timeZone: string | null, count: number, afterMs: number): number[] {
   const { next } = timetable(expression, timeZone)
   const instants: number[] = []
-  for (let at = next(afterMs); instants.length < count; at = next(at)) instants.push(at)
+  for (let at = next(afterMs); instants.length < count && at <= LAST_MS; at = next(at)) instants.push(at)
   return instants
 }
 

@@ -69,6 +69,22 @@ for (const file of ['django-schema.sql', 'go-schema.sql']) {
   })
 }
 
+t.test('an absurd row is noted, and the others are fired', async (t) => {
+  const given = await givenDatabase(t)
+  await t.rejects(givenSchedule(given, 'forbidden', { reproq_jitter_ms: '9000000000000000000' }), { code: '23514' })
+  await t.rejects(givenSchedule(given, 'forbidden', { reproq_missed_window_ms: -1 }), { code: '23514' })
+  await given.others.query('ALTER TABLE periodic_tasks DROP CONSTRAINT periodic_tasks_reproq_jitter_ms_check')
+  await givenSchedule(given, 'jitter', { reproq_jitter_ms: '9000000000000000000' })
+  await givenSchedule(given, 'huge', { payload_json: JSON.stringify(['x'.repeat(12_000_000)]) })
+  await givenSchedule(given, 'late', { cron_expr: '0 0 1 1 *', next_run_at: '9999-12-31T00:00:00Z', reproq_replan: false })
+  await givenSchedule(given, 'sound')
+  const fired = await fireAll(given)
+  t.match(fired.find(({ name }) => name === 'sound'), { outcome: 'fired' })
+  t.match((await scheduleRow(given, 'jitter')).reproq_error, /beyond the year 9999/)
+  t.match(fired.find(({ name }) => name === 'huge'), { outcome: /fired|failed/ })
+  t.strictSame(await fireAll(given), [], 'and is left alone')
+})
+
 t.test('missed slots: one run for the last by default, none with skip, each of the window with all', async (t) => {
   const given = await givenDatabase(t)
   const next_run_at = minutesAgo(10)

@@ -70,8 +70,8 @@ function sort(schedule: Due, sound: Firing[], faults: Fault[]): void {
     const spec = planned.slot === null ? { spec: 'null', specHash: '' } : periodicSpec(schedule, Date.parse(planned.slot))
     sound.push({ name, version, ...planned, ...spec })
   } catch (error) {
-    if (!(error instanceof BrokerError)) throw error
-    faults.push({ name, version, error: error.message })
+    // Nothing here is about anything but this row: whatever it is, the others must be fired.
+    faults.push({ name, version, error: error instanceof BrokerError ? error.message : `The schedule "${name}" cannot be fired: ${String(error)}` })
   }
 }
 

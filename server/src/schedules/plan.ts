@@ -1,4 +1,5 @@
-import { timetable } from './cron.js'
+import { BrokerError } from '../errors.js'
+import { LAST_MS, timetable } from './cron.js'
 
 /** What a schedule says about its slots. Null is the default of each. */
 export interface SlotRules {
@@ -27,7 +28,7 @@ export interface Plan {
 /** A slot older than this is not fired. The default, last, makes one run of however many were missed, as Reproq's beat does. */
 const WINDOW_MS = { skip: 60_000, last: Number.POSITIVE_INFINITY, all: 86_400_000 } as const
 
-/** Which slot to fire now, and which comes after. With `all`, one after the other: the next may be due as well. Throws INVALID_CRON. */
+/** Which slot to fire now, and which comes after. With `all`, one after the other: the next may be due as well. Throws INVALID_CRON, INVALID_SCHEDULE. */
 export function plan(schedule: Waiting, nowMs: number): Plan {
   const table = timetable(schedule.cron, schedule.timeZone)
   const firstMs = Date.parse(schedule.slot)
@@ -43,4 +44,8 @@ export function plan(schedule: Waiting, nowMs: number): Plan {
   return { slot, next, dueAt: schedule.jitterMs ? iso(slotMs + Math.floor(Math.random() * schedule.jitterMs)) : slot }
 }
 
-const iso = (ms: number) => new Date(ms).toISOString()
+/** Throws INVALID_SCHEDULE for what no date of four digits says. */
+function iso(ms: number): string {
+  if (!(ms <= LAST_MS)) throw new BrokerError('INVALID_SCHEDULE', 'The schedule has an instant beyond the year 9999')
+  return new Date(ms).toISOString()
+}
