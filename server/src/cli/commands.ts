@@ -12,6 +12,7 @@ export interface CommandEntry {
 export const commands: CommandEntry[] = [
   { name: 'dev', summary: 'everything on this machine, PostgreSQL included', load: async () => (await import('./dev.js')).registerDev },
   { name: 'demo', summary: 'all of it at work, on a database that is gone afterwards', load: async () => (await import('./demo.js')).registerDemo },
+  { name: 'init', summary: 'a first task in the project of this folder', load: async () => (await import('./init.js')).registerInit },
   { name: 'broker', summary: 'start the broker', load: async () => (await import('./broker.js')).registerBroker },
   { name: 'worker', summary: 'start a worker', load: async () => (await import('./worker.js')).registerWorker },
   { name: 'migrate', summary: 'bring the database to the schema of this version', load: async () => (await import('./migrate.js')).registerMigrate },

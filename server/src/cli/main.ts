@@ -32,6 +32,8 @@ Also: reproq help exit-codes, reproq help compat`,
 
 /** Help is there for whoever has a broken config file, too. */
 const SHOWS_ONLY = new Set(['help', '--help', '-h', '--version'])
+/** One has a database of its own; the other comes before the config file can be loaded. */
+const READS_NO_SETTINGS = new Set(['demo', 'init'])
 
 const words = process.argv.slice(2)
 endWithReader()
@@ -51,7 +53,7 @@ async function main(): Promise<void> {
 }
 
 async function ours(): Promise<void> {
-  if (words[0] !== 'demo' && !words.some((word) => SHOWS_ONLY.has(word))) await applySettingsFiles()
+  if (!READS_NO_SETTINGS.has(words[0] ?? '') && !words.some((word) => SHOWS_ONLY.has(word))) await applySettingsFiles()
   const asked = commands.find(({ name }) => words[0] === name || (words[0] === 'help' && words[1] === name))
   if (asked) (await asked.load())(program)
   else for (const { name, summary, hidden = false } of commands) program.command(name, { hidden }).description(summary)

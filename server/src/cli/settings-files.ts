@@ -19,7 +19,7 @@ export const configKeys: ReadonlyMap<string, Row> = new Map<string, Row>([
   ...Object.entries(workerSettings).map(([key, row]): [string, Row] => [`worker.${key}`, row]),
 ])
 const SECTIONS = ['broker', 'worker']
-const CONFIG_FILES = ['reproq.config.ts', 'reproq.config.mjs', 'reproq.config.js', 'reproq.config.json']
+export const CONFIG_FILES = ['reproq.config.ts', 'reproq.config.mjs', 'reproq.config.js', 'reproq.config.json']
 const DOT_ENV = '.env'
 
 /** Which file gave a variable its value, and under what name. */
