@@ -23,6 +23,7 @@ import { BrokerError } from './errors.js'
 import { Events } from './events.js'
 import { buildApp } from './http/app.js'
 import type { App } from './http/typed-app.js'
+import { Streams } from './http/streams.js'
 import { Tokens } from './http/tokens.js'
 import type { LinkContext } from './link/context.js'
 import { Links } from './link/links.js'
@@ -64,6 +65,7 @@ export class Broker {
   readonly #holdings: Holdings
   readonly #context: LinkContext
   readonly #abort = new AbortController()
+  readonly #streams = new Streams(this.#abort.signal)
   #app: App | undefined
   #stopping: Promise<void> | undefined
   #strayed = false
@@ -140,6 +142,7 @@ export class Broker {
       reads: this.#reads,
       events: this.events,
       tokens: this.#tokens,
+      streams: this.#streams,
       ingest: new Ingest(this.#pool, this.events, this.#dispatch, this.#settle, this.#dues.scheduled, { leaseMs: this.config.leaseMs, onUncertain: () => (this.#strayed = true) }),
       waiters: this.#waiters,
       settle: this.#settle,
@@ -149,7 +152,6 @@ export class Broker {
       cancel: (runs) => this.#cancel(runs),
       operate: () => this.#dues.operations.expect(0),
       retire: (worker, how) => this.#notify('reproq_retire', `${how} ${worker}`),
-      closing: this.#abort.signal,
       ready: () => this.#readiness(),
     })
     await lookAround(this.#pool, this.#dues)
@@ -322,8 +324,9 @@ export class Broker {
       everyMs: config.heartbeatMs,
       runOnce: async () => {
         const links = this.#links.all()
-        const ended = await this.#tokens.ended(new Set(links.map(({ tokenHash }) => tokenHash)))
+        const ended = await this.#tokens.ended(new Set([...links.map(({ tokenHash }) => tokenHash), ...this.#streams.hashes()]))
         for (const link of links) if (ended.has(link.tokenHash)) link.expire()
+        this.#streams.expire(ended)
       },
     }
     const strays = {

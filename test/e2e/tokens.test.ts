@@ -1,7 +1,9 @@
 import t, { type Test } from 'tap'
 import { Pool } from '../../server/src/db/pool.js'
 import { createToken, revokeToken } from '../../server/src/http/tokens.js'
+import { givenRuns } from '../helpers/given.js'
 import { testBroker } from '../helpers/broker.js'
+import { until } from '../helpers/wait.js'
 import { refusal, ScriptedWorker } from '../helpers/scripted-worker.js'
 
 function dbOf(t: Test, url: string): Pool {
@@ -61,4 +63,28 @@ t.test('while the database is away nobody is taken for revoked', async (t) => {
   await own.database.pool.query('ALTER TABLE elsewhere RENAME TO reproq_tokens')
   await revokeToken(db, 'steady')
   t.match(await worker.closed, { code: 4401 }, 'and is found out afterwards')
+})
+
+t.test('a stream ends with its token, and no other does', async (t) => {
+  const own = await testBroker(t)
+  const db = dbOf(t, own.database.url)
+  const [revoked, steady] = [await createToken(db, 'revoked reader', ['read']), await createToken(db, 'steady reader', ['read'])]
+  const [run] = await givenRuns(db, { queue: 'nobody' })
+  const open = async (path: string, token: string) => {
+    const { body } = await fetch(`${own.url}/v1/runs/${run}/${path}`, { headers: { authorization: `Bearer ${token}`, accept: 'text/event-stream' } })
+    if (!body) throw new Error('there is no stream')
+    let isOver = false
+    void (async () => {
+      for await (const _ of body);
+      isOver = true
+    })()
+    return () => isOver
+  }
+  const streams = [await open('events', revoked), await open('logs', revoked)]
+  const other = await open('events', steady)
+  await revokeToken(db, 'revoked reader')
+  await until('both have ended', () => streams.every((isOver) => isOver()))
+  t.equal(other(), false)
+  await own.broker.stop({ drainMs: 0 })
+  await until('the broker stops', other)
 })

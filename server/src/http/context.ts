@@ -9,6 +9,7 @@ import type { Settle } from '../engine/settle.js'
 import type { Waiters } from '../engine/waiters.js'
 import type { Events } from '../events.js'
 import type { LinkContext } from '../link/context.js'
+import type { Streams } from './streams.js'
 import type { Tokens } from './tokens.js'
 
 /** What the HTTP routes work with. */
@@ -20,6 +21,7 @@ export interface HttpContext {
   reads: Db
   events: Events
   tokens: Tokens
+  streams: Streams
   ingest: Ingest
   waiters: Waiters
   settle: Settle
@@ -32,7 +34,5 @@ export interface HttpContext {
   operate(): void
   /** Tells a worker to leave, whichever broker it is connected to. */
   retire(worker: string, how: 'drain' | 'stop'): Promise<void>
-  /** Aborted when the broker has drained: what is still being answered ends now. */
-  closing: AbortSignal
   ready(): { database: boolean; listening: boolean; draining: boolean; scheduler: 'leads' | 'stands_by' | 'pg_cron' | 'off' }
 }

@@ -18,19 +18,18 @@ export function eventStreamRoute(app: App, context: HttpContext): void {
   app.get(
     '/runs/:id/events',
     { preValidation: needs('read'), schema: { tags: ['runs'], summary: 'The run as a stream of server-sent events', params: RunParams, produces: ['text/event-stream'] } },
-    async ({ params, raw }, reply) => {
+    async ({ params, raw, token }, reply) => {
       const found = await find(context.reads, params.id)
       if (!found) throw new BrokerError('RUN_NOT_FOUND', `No run has the id ${params.id}`)
       const stream = new PassThrough()
-      const stop = follow(context, found, stream)
-      raw.once('close', stop)
+      follow(context, found, stream, context.streams.opened(token, raw))
       return reply.type('text/event-stream').header('cache-control', 'no-store').send(stream)
     },
   )
 }
 
-/** Writes the run's state whenever it changed, and ends the stream with the final one. */
-function follow({ reads, events, log, closing, progress }: HttpContext, first: FoundRun, stream: PassThrough): () => void {
+/** Writes the run's state whenever it changed, until the final one, or until `ended` aborts. */
+function follow({ reads, events, log, progress }: HttpContext, first: FoundRun, stream: PassThrough, ended: AbortSignal): void {
   let last = ''
   let looking = false
   const tell = (run: FoundRun | undefined) => {
@@ -60,16 +59,14 @@ function follow({ reads, events, log, closing, progress }: HttpContext, first: F
   const unsubscribe = [events.on('run.leased', mine), events.on('run.settled', mine), events.on('run.progress', ({ runId, ...said }) => say(runId, said))]
   const timers = [setInterval(() => void look(), LOOK_MS), setInterval(() => stream.write(': keep-alive\n\n'), KEEP_ALIVE_MS)]
   function stop() {
-    closing.removeEventListener('abort', stop)
+    ended.removeEventListener('abort', stop)
     for (const off of unsubscribe) off()
     for (const timer of timers) clearInterval(timer)
     stream.end()
   }
-  // A broker that stops would wait for ever for the last stream to end.
-  closing.addEventListener('abort', stop, { once: true })
+  ended.addEventListener('abort', stop, { once: true })
   tell(first)
   const said = progress.of(first.id, first.attempts)
   if (said && !stream.writableEnded) say(first.id, said)
-  if (closing.aborted) stop()
-  return stop
+  if (ended.aborted) stop()
 }

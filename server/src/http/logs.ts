@@ -36,13 +36,11 @@ export function logRoutes(app: App, context: HttpContext): void {
       preValidation: needs('read'),
       schema: { tags: ['runs'], summary: 'What a run printed; live with Accept: text/event-stream', params: RunParams, querystring: LogQuery, response: { 200: LogPage, '4xx': Problem, '5xx': Problem } },
     },
-    async ({ params: { id }, query, headers: { accept = '' }, raw }, reply) => {
+    async ({ params: { id }, query, headers: { accept = '' }, raw, token }, reply) => {
       if (!(await exists(context.reads, id))) throw new BrokerError('RUN_NOT_FOUND', `No run has the id ${id}`)
       if (query.format === 'events' || accept.includes('text/event-stream')) {
-        const gone = new AbortController()
-        raw.once('close', () => gone.abort())
         const stream = new PassThrough()
-        void follow(context, id, query, stream, AbortSignal.any([gone.signal, context.closing]))
+        void follow(context, id, query, stream, context.streams.opened(token, raw))
         return sendStream(reply.header('cache-control', 'no-store'), 'text/event-stream', stream)
       }
       if (query.format === 'text' || accept.includes('text/plain')) {
