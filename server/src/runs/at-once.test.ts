@@ -1,4 +1,5 @@
 import t from 'tap'
+import { choices } from '../../../test/helpers/choices.js'
 import { givenDatabase, givenForeignRun, givenRuns, givenSession, misplaced } from '../../../test/helpers/given.js'
 import { BrokerError } from '../errors.js'
 import { reap, reconcile } from '../sessions/sessions.js'
@@ -11,17 +12,6 @@ import { succeed } from './succeed.js'
 
 const ROUNDS = 40
 const AT_ONCE = 10
-
-/** Mulberry32: the same seed makes the same choices. */
-function choices(seed: number) {
-  let state = seed >>> 0
-  return (below: number) => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below
-  }
-}
 
 t.test('whatever happens at once: each run is settled once, and the narrow tables stay in step', async (t) => {
   const { db, others } = await givenDatabase(t)

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import type { WorkflowNode } from '../../../protocol/src/index.js'
+import { choices } from '../../../test/helpers/choices.js'
 import { givenDatabase, givenForeignRun, givenSession, misplaced } from '../../../test/helpers/given.js'
 import { advanceAll, givenWorkflow, leaseAll, misled, node } from '../../../test/helpers/given-workflow.js'
 import { Pool } from '../db/pool.js'
@@ -14,17 +15,6 @@ import { advance } from './advance.js'
 
 const ROUNDS = 60
 const AT_ONCE = 12
-
-/** Mulberry32: the same seed makes the same choices. */
-function choices(seed: number) {
-  let state = seed >>> 0
-  return (below: number) => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below
-  }
-}
 
 /**
  * Watches from inside the database. Of every run that starts: what needs success has it from each parent now; what runs whatever
