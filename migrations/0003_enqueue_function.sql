@@ -100,6 +100,9 @@ BEGIN
     RAISE EXCEPTION 'reproq_enqueue: deduplicate and idempotency_key exclude each other: the key means one run for ever, deduplicate one at a time' USING ERRCODE = '22023';
   END IF;
 
+  rate_per_second := CASE WHEN rate_key IS NOT NULL THEN rate_limit / extract(epoch FROM rate_per) END;
+  rate_burst := CASE WHEN rate_key IS NOT NULL THEN coalesce(rate_burst, rate_limit) END;
+
   deduplicated := false;
   IF idempotency_key IS NOT NULL THEN
     key_digest := sha256(convert_to(task_path || chr(31) || idempotency_key, 'UTF8'));
@@ -143,13 +146,11 @@ BEGIN
   END IF;
 
   INSERT INTO task_runs AS t (result_id, queue_name, priority, run_after, spec_json, spec_hash, task_path, max_attempts, timeout_seconds,
-                              lock_key, concurrency_key, concurrency_limit, expires_at, reproq_rate_key, reproq_fair_key, reproq_retry)
+                              lock_key, concurrency_key, concurrency_limit, expires_at, reproq_rate_key, reproq_rate_per_second, reproq_rate_burst, reproq_fair_key, reproq_retry)
   VALUES (result_id, queue_name, priority, run_after, spec, spec_digest, task_path, max_attempts, timeout_seconds,
-          lock_key, concurrency_key, coalesce(concurrency_limit, 0), expires_at, rate_key, fair_key, retry);
+          lock_key, concurrency_key, coalesce(concurrency_limit, 0), expires_at, rate_key, rate_per_second, rate_burst, fair_key, retry);
 
   IF rate_key IS NOT NULL THEN
-    rate_per_second := rate_limit / extract(epoch FROM rate_per);
-    rate_burst := coalesce(rate_burst, rate_limit);
     -- Written only where it is new or has other numbers: a lock on it would hold up every lease of this key until the caller commits.
     IF NOT EXISTS (SELECT FROM rate_limits b WHERE b.key = 'key:' || rate_key AND (b.reproq_by_hand OR b.tokens_per_second = rate_per_second AND b.burst_size = rate_burst)) THEN
       INSERT INTO rate_limits AS b (key, tokens_per_second, burst_size, current_tokens, reproq_by_hand) VALUES ('key:' || rate_key, rate_per_second, rate_burst, rate_burst, false)
@@ -223,10 +224,10 @@ BEGIN
     FROM jsonb_array_elements(nodes) WITH ORDINALITY n (node, place) CROSS JOIN LATERAL jsonb_array_elements_text(n.node->'after') a;
   INSERT INTO task_runs (result_id, workflow_id, reproq_node, reproq_when, wait_count, status,
                          task_path, queue_name, priority, run_after, max_attempts, timeout_seconds, lock_key, concurrency_key, concurrency_limit,
-                         expires_at, reproq_rate_key, reproq_fair_key, reproq_retry, spec_json, spec_hash)
+                         expires_at, reproq_rate_key, reproq_rate_per_second, reproq_rate_burst, reproq_fair_key, reproq_retry, spec_json, spec_hash)
   SELECT ids[n.place], workflow_id, n.name, nullif(n."when", 'success'), w.wait_count, CASE WHEN w.wait_count > 0 THEN 'WAITING' ELSE 'READY' END,
          n.task, o.queue, o.priority, o.run_after, o.max_attempts, o.timeout_seconds, n.lock_key, n.concurrency_key, o.concurrency_limit,
-         coalesce(n.expires_at, now() + n.expires_in_ms * interval '1 ms'), n.rate->>'key', n.fair_key, nullif(n.retry, 'null'),
+         coalesce(n.expires_at, now() + n.expires_in_ms * interval '1 ms'), n.rate->>'key', r.per_second, r.burst, n.fair_key, nullif(n.retry, 'null'),
          coalesce(n.spec, jsonb_build_object(
            'v', 1, 'task_path', n.task, 'args', coalesce(n.args, CASE WHEN n.input IS NULL THEN '[]' ELSE jsonb_build_array(n.input) END), 'kwargs', coalesce(n.kwargs, '{}'),
            'takes_context', false, 'queue_name', o.queue, 'priority', o.priority, 'lock_key', n.lock_key, 'concurrency_key', n.concurrency_key, 'concurrency_limit', o.concurrency_limit,
@@ -244,16 +245,18 @@ BEGIN
     CROSS JOIN LATERAL (SELECT coalesce(n.queue, 'default') AS queue, coalesce(n.priority, 0) AS priority, coalesce(n.max_attempts, 3) AS max_attempts,
            coalesce(ceil(n.timeout_ms / 1000)::int, 900) AS timeout_seconds, coalesce(n.run_after, now() + n.delay_ms * interval '1 ms') AS run_after,
            coalesce(n.concurrency_limit, 0) AS concurrency_limit) o
+    CROSS JOIN LATERAL (SELECT ((n.rate->>'limit')::float8 * 1000 / (n.rate->>'per_ms')::float8)::real AS per_second,
+           coalesce(n.rate->>'burst', n.rate->>'limit')::int AS burst) r
    ORDER BY n.place;
 
   -- As an enqueue does: written only where it is new or has other numbers, for every lease of a run with this key writes the row too.
   INSERT INTO rate_limits AS b (key, tokens_per_second, burst_size, current_tokens, reproq_by_hand)
-  SELECT DISTINCT ON (r.key) r.key, r.per_second, r.burst, r.burst, false
-    FROM (SELECT 'key:' || (n.node->'rate'->>'key') AS key, ((n.node->'rate'->>'limit')::float8 * 1000 / (n.node->'rate'->>'per_ms')::float8)::real AS per_second,
-                 coalesce(n.node->'rate'->>'burst', n.node->'rate'->>'limit')::int AS burst, n.place
-            FROM jsonb_array_elements(nodes) WITH ORDINALITY n (node, place) WHERE n.node->'rate' ? 'key') r
-   WHERE NOT EXISTS (SELECT FROM rate_limits b WHERE b.key = r.key AND (b.reproq_by_hand OR b.tokens_per_second = r.per_second AND b.burst_size = r.burst))
-   ORDER BY r.key, r.place DESC
+  SELECT DISTINCT ON (t.reproq_rate_key) 'key:' || t.reproq_rate_key, t.reproq_rate_per_second, t.reproq_rate_burst, t.reproq_rate_burst, false
+    FROM task_runs t
+   WHERE t.result_id = ANY (ids) AND t.reproq_rate_key IS NOT NULL
+     AND NOT EXISTS (SELECT FROM rate_limits b WHERE b.key = 'key:' || t.reproq_rate_key
+                        AND (b.reproq_by_hand OR b.tokens_per_second = t.reproq_rate_per_second AND b.burst_size = t.reproq_rate_burst))
+   ORDER BY t.reproq_rate_key, t.result_id DESC
   ON CONFLICT (key) DO UPDATE SET tokens_per_second = excluded.tokens_per_second, burst_size = excluded.burst_size WHERE NOT b.reproq_by_hand;
 
   IF key_digest IS NOT NULL THEN

@@ -4,6 +4,9 @@
 ALTER TABLE task_runs
   -- Runs with the same key share the bucket 'key:…' of rate_limits.
   ADD COLUMN IF NOT EXISTS reproq_rate_key text,
+  -- What that bucket is to be where there is none: tokens that flow in a second, and how many it holds.
+  ADD COLUMN IF NOT EXISTS reproq_rate_per_second real,
+  ADD COLUMN IF NOT EXISTS reproq_rate_burst integer,
   -- Runs of one queue with different keys take turns.
   ADD COLUMN IF NOT EXISTS reproq_fair_key text,
   -- The turn of a run with a fair key; stands in for enqueued_at in its claim key.
@@ -31,6 +34,16 @@ CREATE FUNCTION reproq_tokens(bucket rate_limits) RETURNS float8 LANGUAGE sql VO
 CREATE FUNCTION reproq_bucket_of(task_path text, queue_name text) RETURNS text LANGUAGE sql STABLE
   RETURN (SELECT key FROM rate_limits WHERE key IN ('task:' || task_path, 'queue:' || queue_name, 'global')
            ORDER BY CASE WHEN starts_with(key, 'task:') THEN 1 WHEN starts_with(key, 'queue:') THEN 2 ELSE 3 END LIMIT 1);
+
+-- The bucket of a key that was forgotten, as they are when they are full: it begins again as a run of that key says. Returns its tokens; 0
+-- where somebody else is making it, whom nobody under the gate waits for.
+CREATE FUNCTION reproq_renew_bucket(name text, per_second real, burst integer) RETURNS float8 LANGUAGE plpgsql SET lock_timeout TO '1ms' AS $$
+BEGIN
+  INSERT INTO rate_limits (key, tokens_per_second, burst_size, current_tokens, reproq_by_hand) VALUES (name, per_second, burst, burst, false) ON CONFLICT DO NOTHING;
+  RETURN CASE WHEN FOUND THEN burst ELSE 0 END;
+EXCEPTION WHEN lock_not_available THEN
+  RETURN 0;
+END $$;
 
 -- Fair keys: start-time fair queueing, done when a run is made, so that a lease stays a walk along an index. A run's turn is one
 -- step after its tenant's last, and not before the head of the queue: a tenant that comes anew stands beside what is served next.
@@ -101,13 +114,16 @@ CREATE TABLE reproq_twins (
   PRIMARY KEY (spec_hash, result_id)
 );
 
--- Ends a run that has expired and that nobody has ended yet. As a foreign writer does, so that its entries go with it. One that
--- somebody holds is theirs: they are ending it.
-CREATE FUNCTION reproq_end_expired(run bigint) RETURNS void LANGUAGE sql SET reproq.internal TO 'off' AS $$
+-- Ends those of the runs that wait and have expired. As a foreign writer does, so that their entries go with them. What somebody else
+-- holds is theirs: they are ending it, or starting it.
+CREATE FUNCTION reproq_end_expired(runs bigint[]) RETURNS SETOF task_runs LANGUAGE sql SET reproq.internal TO 'off' AS $$
   UPDATE task_runs t
      SET status = 'CANCELLED', finished_at = now(), updated_at = now(), last_error = 'expired: ' || reproq_expiry_text(t.expires_at),
          errors_json = t.errors_json || jsonb_build_object('kind', 'expired', 'message', reproq_expiry_text(t.expires_at), 'at', now())
-   WHERE t.result_id = (SELECT e.result_id FROM task_runs e WHERE e.result_id = run AND e.status = 'READY' AND e.expires_at <= now() FOR NO KEY UPDATE SKIP LOCKED)
+   WHERE t.result_id = ANY (ARRAY(
+     SELECT e.result_id FROM task_runs e WHERE e.result_id = ANY (runs) AND e.status IN ('WAITING', 'READY') AND e.expires_at <= clock_timestamp()
+      ORDER BY e.result_id FOR NO KEY UPDATE SKIP LOCKED))
+  RETURNING t.*
 $$;
 
 -- In a database of the Go schema, which allows one active run per hash, whoever made it and whatever it asked for: that one. Null
@@ -127,7 +143,7 @@ BEGIN
     SELECT t.result_id, reproq_may_start(t.status, t.expires_at) INTO twin, may_start FROM task_runs t WHERE t.spec_hash = digest AND t.status IN ('READY', 'RUNNING') LIMIT 1;
   END IF;
   IF NOT may_start THEN
-    PERFORM reproq_end_expired(twin);
+    PERFORM reproq_end_expired(ARRAY[twin]);
     RETURN NULL;
   END IF;
   RETURN twin;

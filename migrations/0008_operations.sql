@@ -112,9 +112,9 @@ BEGIN
       BEGIN
         IF reproq_active_twin(rtrim(old.spec_hash)) IS NULL AND coalesce(reproq_claim_hash(old.spec_hash, fresh), fresh) = fresh THEN
           INSERT INTO task_runs (result_id, backend_alias, queue_name, priority, spec_json, spec_hash, task_path, max_attempts, timeout_seconds,
-                                 lock_key, concurrency_key, concurrency_limit, reproq_rate_key, reproq_fair_key, reproq_retry, expires_at)
+                                 lock_key, concurrency_key, concurrency_limit, reproq_rate_key, reproq_rate_per_second, reproq_rate_burst, reproq_fair_key, reproq_retry, expires_at)
           VALUES (fresh, old.backend_alias, old.queue_name, old.priority, reproq_spec_alone(old), old.spec_hash, old.task_path, old.max_attempts, old.timeout_seconds,
-                  old.lock_key, old.concurrency_key, old.concurrency_limit, old.reproq_rate_key, old.reproq_fair_key, old.reproq_retry, now() + (old.expires_at - old.enqueued_at));
+                  old.lock_key, old.concurrency_key, old.concurrency_limit, old.reproq_rate_key, old.reproq_rate_per_second, old.reproq_rate_burst, old.reproq_fair_key, old.reproq_retry, now() + (old.expires_at - old.enqueued_at));
           outcome := 'replayed';
           other := fresh;
         END IF;

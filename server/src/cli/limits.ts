@@ -37,7 +37,7 @@ export function registerLimits(program: Command): void {
 
   addOutput(addBrokerOptions(limits.command('rm')))
     .argument('<key>', KEYS)
-    .description('remove a limit; a more general one may apply then')
+    .description('remove a limit; a more general one may apply then, and of a rate key what its runs say')
     .addHelpText('after', '\nExample:\n  reproq limits rm queue:mail')
     .action(async (key: string, { output, ...access }: BrokerOptions & { output: Format }) => {
       await brokerOf(access).limits.remove(key)

@@ -5,6 +5,7 @@ import type { Pool } from '../db/pool.js'
 import type { Events } from '../events.js'
 import { forgetIdleTenants } from '../runs/fair.js'
 import { releaseStaleHolds } from '../runs/holds.js'
+import { forgetFullBuckets } from '../runs/limits.js'
 import { extendLeases, overdue } from '../runs/watch.js'
 import { stray } from '../sessions/sessions.js'
 import type { Dispatch } from './dispatch.js'
@@ -53,6 +54,7 @@ export function chores(context: ChoreContext): Chore[] {
     { name: 'look', everyMs: config.lookMs, runOnce: () => look(context) },
     { name: 'strays', everyMs: config.lookMs, runOnce: () => releaseLongStray(context, suspects) },
     { name: 'watch', everyMs: config.lookMs, runOnce: () => watch(context) },
+    { name: 'buckets', everyMs: config.lookMs, runOnce: () => forgetFullBuckets(context.pool) },
     { name: 'tenants', everyMs: 6 * config.lookMs, runOnce: () => forgetIdleTenants(context.pool) },
     { name: 'holds', everyMs: 6 * config.lookMs, runOnce: () => letGoStale(context) },
     { name: 'extend', everyMs: config.leaseMs / 4, runOnce: () => extend(context) },

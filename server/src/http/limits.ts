@@ -19,7 +19,7 @@ export function limitRoutes(app: App, { db, reads }: HttpContext): void {
       preValidation: needs('read'),
       schema: {
         tags: ['limits'],
-        summary: 'Rate limits, by key',
+        summary: 'Rate limits, by key; those of rate keys as long as they are not full again',
         querystring: Type.Object({ limit: Type.Integer({ minimum: 1, maximum: 1_000, default: 100 }), cursor: Type.Optional(Type.String({ maxLength: 1_024, pattern: '^[^\\u0000]*$', description: 'next_cursor of the page before' })) }),
         response: { 200: LimitList, ...failures },
       },
@@ -48,7 +48,7 @@ export function limitRoutes(app: App, { db, reads }: HttpContext): void {
 
   app.delete(
     '/limits/:key',
-    { preValidation: needs('admin'), schema: { tags: ['limits'], summary: 'Remove a rate limit: a more general one may apply then', params: LimitParams, response: { 200: Type.Object({ key: Type.String() }), ...failures } } },
+    { preValidation: needs('admin'), schema: { tags: ['limits'], summary: 'Remove a rate limit: a more general one may apply then, and of a rate key what its runs say', params: LimitParams, response: { 200: Type.Object({ key: Type.String() }), ...failures } } },
     async ({ params: { key } }) => {
       if (!(await removeLimit(db, key))) throw notFound(key)
       return { key }

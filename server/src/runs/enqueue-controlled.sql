@@ -46,9 +46,9 @@ WITH input AS MATERIALIZED (
   ON CONFLICT (key) DO UPDATE SET tokens_per_second = excluded.tokens_per_second, burst_size = excluded.burst_size WHERE NOT b.reproq_by_hand
 ), run AS (
   INSERT INTO task_runs (result_id, task_path, queue_name, priority, spec_json, spec_hash, run_after, max_attempts, timeout_seconds, lock_key, concurrency_key,
-                         concurrency_limit, expires_at, reproq_rate_key, reproq_fair_key, reproq_retry)
+                         concurrency_limit, expires_at, reproq_rate_key, reproq_rate_per_second, reproq_rate_burst, reproq_fair_key, reproq_retry)
   SELECT result_id, task_path, queue_name, priority, spec::jsonb, spec_hash, run_after, max_attempts, timeout_seconds, "lockKey", "concurrencyKey",
-         coalesce("concurrencyLimit", 0), expires_at, "rateKey", "fairKey", nullif(retry, 'null')
+         coalesce("concurrencyLimit", 0), expires_at, "rateKey", "ratePerSecond", "rateBurst", "fairKey", nullif(retry, 'null')
     FROM placed i WHERE i.answer = i.result_id ORDER BY ordinal
   RETURNING result_id, queue_name, priority, enqueued_at, run_after, reproq_fair_at, lock_key, concurrency_key, concurrency_limit, reproq_rate_key, expires_at
 ), ready AS (

@@ -10,20 +10,8 @@ WITH due AS MATERIALIZED (
   DELETE FROM reproq_expiring WHERE ctid = ANY (ARRAY(
     SELECT place FROM target UNION ALL SELECT place FROM due WHERE NOT EXISTS (SELECT FROM task_runs t WHERE t.result_id = due.result_id)))
   RETURNING result_id
-), expired AS (
-  UPDATE task_runs t
-     SET status = 'CANCELLED', finished_at = now(), updated_at = now(), last_error = 'expired: ' || reproq_expiry_text(t.expires_at),
-         errors_json = t.errors_json || jsonb_build_object('kind', 'expired', 'message', reproq_expiry_text(t.expires_at), 'at', now())
-    FROM target g
-   WHERE t.result_id = g.result_id AND t.status IN ('WAITING', 'READY') AND t.expires_at <= now()
-  RETURNING t.result_id, t.queue_name, t.task_path, t.attempts, t.priority, t.enqueued_at, t.run_after, t.reproq_fair_at, t.lock_key, t.concurrency_key
-), unready AS (
-  DELETE FROM reproq_ready r USING expired x
-   WHERE r.queue_name = x.queue_name AND r.claim_key = reproq_claim_key(x.priority, x.enqueued_at, x.reproq_fair_at) AND r.result_id = x.result_id
-), unblocked AS (
-  DELETE FROM reproq_blocked b USING expired x WHERE b.result_id = x.result_id
-), unscheduled AS (
-  DELETE FROM reproq_scheduled s USING expired x WHERE s.run_after = x.run_after AND s.result_id = x.result_id
+), expired AS MATERIALIZED (
+  SELECT * FROM reproq_end_expired(ARRAY(SELECT result_id FROM target))
 )
 SELECT x.result_id::text AS run, x.queue_name AS queue, x.task_path AS task, x.attempts AS attempt,
        x.lock_key IS NOT NULL OR x.concurrency_key IS NOT NULL AS keyed,

@@ -1,9 +1,10 @@
 import t from 'tap'
-import { givenDatabase, givenForeignRun, givenRuns, givenSession, misplaced, newRunOf, placesOf, type Given } from '../../../test/helpers/given.js'
+import { controlFor, givenDatabase, givenForeignRun, givenRuns, givenSession, misplaced, newRunOf, placesOf, type Given } from '../../../test/helpers/given.js'
 import { until } from '../../../test/helpers/wait.js'
 import { Pool } from '../db/pool.js'
 import { enqueue } from './enqueue.js'
 import { lease, leaseGated, type Leased } from './lease.js'
+import { forgetFullBuckets } from './limits.js'
 import { succeed } from './succeed.js'
 import { unblock } from './unblock.js'
 
@@ -137,6 +138,78 @@ t.test('while a limit may apply nothing is born leased, and the fast lease takes
   t.match(await lease(given.db, ['default'], [session], 60_000), { gated: false, runs: { length: 1 } })
   await limit(given, 'queue:mail', 0, 1)
   t.match(await enqueue(given.db, [newRunOf({ queue: 'mail' })], [offer], 60_000), [{ leased: true }])
+})
+
+const keyed = (rateKey: string, perSecond = SLOW, burst = 2) => ({ control: controlFor({ rateKey, ratePerSecond: perSecond, rateBurst: burst }) })
+const buckets = async ({ others }: Given) => (await others.query<{ key: string }>(`SELECT key FROM rate_limits WHERE key <> 'global' ORDER BY key`)).rows.map(({ key }) => key)
+
+t.test('a bucket of a key that is full again is forgotten, a batch at a time; others are not', async (t) => {
+  const given = await givenDatabase(t)
+  await givenRuns(given.db, ...['a', 'b', 'c', 'used', 'full again', 'waited for', 'new'].map((key) => keyed(key)))
+  await limit(given, 'key:by hand', SLOW, 2)
+  await limit(given, 'queue:mail', SLOW, 2)
+  await given.others.query(`UPDATE rate_limits SET last_refilled_at = now() - interval '2 min' WHERE key <> 'key:new'`)
+  await given.others.query(`UPDATE rate_limits SET current_tokens = 1 WHERE key IN ('key:used', 'key:full again')`)
+  await given.others.query(`UPDATE rate_limits SET tokens_per_second = 0.01 WHERE key = 'key:full again'`)
+  await given.others.query(`INSERT INTO reproq_blocked VALUES (1, 'rate:key:waited for', 0, 'paused', 0)`)
+  const stay = ['key:by hand', 'key:new', 'key:used', 'key:waited for', 'queue:mail']
+  await forgetFullBuckets(given.db, { limit: 3 })
+  t.equal((await buckets(given)).length, stay.length + 1, 'no more at once than were asked for')
+  await given.others.query('TRUNCATE reproq_freed')
+  await forgetFullBuckets(given.db)
+  t.strictSame(await buckets(given), stay)
+  t.strictSame((await given.others.query('SELECT key FROM reproq_freed')).rows, [], 'nobody is asked again because of it')
+})
+
+t.test('a run whose bucket was forgotten is limited as it says, from SQL, in a workflow and replayed too', async (t) => {
+  const rate = `rate_key => 'k', rate_limit => 2, rate_per => '1 day'`
+  const node = (name: string) => ({ name, task: 'a', rate: { key: 'k', limit: 2, per_ms: 86_400_000 } })
+  const ways: Record<string, (given: Given) => Promise<unknown>> = {
+    enqueued: ({ db }) => givenRuns(db, keyed('k'), keyed('k'), keyed('k')),
+    'from SQL': ({ others }) => others.query(`SELECT reproq_enqueue('a', ${rate}) FROM generate_series(1, 3)`),
+    'in a workflow': ({ others }) => others.query('SELECT reproq_enqueue_workflow($1)', [JSON.stringify(['a', 'b', 'c'].map(node))]),
+    replayed: async ({ others }) => {
+      const { rows } = await others.query<{ id: string }>(`SELECT result_id::text AS id FROM generate_series(1, 3) g CROSS JOIN LATERAL reproq_enqueue('a' || g, ${rate})`)
+      const ids = rows.map(({ id }) => id)
+      await others.query(`UPDATE task_runs SET status = 'FAILED', finished_at = now()`)
+      await others.query('SELECT reproq_replay($1::bigint[])', [ids])
+    },
+  }
+  for (const [name, make] of Object.entries(ways)) {
+    const given = await givenDatabase(t)
+    await make(given)
+    await forgetFullBuckets(given.db, { unusedMs: -1_000 })
+    t.strictSame(await buckets(given), [], name)
+    const next = await leasing(given)
+    t.equal((await next()).length, 2, name)
+    t.strictSame((await given.others.query('SELECT key FROM reproq_blocked')).rows, [{ key: 'rate:key:k' }], name)
+    await forgetFullBuckets(given.db, { unusedMs: -1_000 })
+    t.strictSame(await buckets(given), ['key:k'], 'used up, it is not forgotten')
+    t.equal((await next()).length, 0, name)
+    t.strictSame(await misplaced(given.others), [])
+  }
+})
+
+t.test('a forgotten bucket that a transaction is making anew keeps waiting its own run, and nothing else', async (t) => {
+  const given = await givenDatabase(t)
+  const [own, other] = await givenRuns(given.db, keyed('k'), keyed('elsewhere'))
+  await forgetFullBuckets(given.db, { unusedMs: -1_000 })
+  const holder = await given.others.connect()
+  t.teardown(() => holder.release(true))
+  await holder.query('BEGIN')
+  await holder.query(`SELECT reproq_enqueue('a', rate_key => 'k', rate_limit => 2, rate_per => '1 day')`)
+  const patient = await given.others.connect()
+  t.teardown(() => patient.release(true))
+  await patient.query(`SET reproq.internal = 'on'; SET statement_timeout = '10 s'`)
+  const { rows } = await patient.query(`SELECT run FROM reproq_lease_gated('{default}', '{1}', '{1}', '{w}', '{00000000-0000-4000-8000-000000000001}', 1000, 10)`)
+  t.strictSame(rows, [{ run: other }], 'also where nothing else would end the wait')
+  await holder.query('COMMIT')
+  const next = await leasing(given)
+  await until('it is asked again, and starts', async () => {
+    await unblock(given.db)
+    return ids(await next()).includes(own as string)
+  })
+  t.strictSame(await misplaced(given.others), [])
 })
 
 t.test('never more starts than burst and rate allow, in any stretch of time, from several brokers at once', async (t) => {
