@@ -26,3 +26,11 @@ END $$;
 CREATE TRIGGER reproq_forget AFTER UPDATE ON task_runs FOR EACH ROW
   WHEN ((NEW.reproq_checkpoint IS NOT NULL OR NEW.reproq_crashes IS NOT NULL) AND NEW.status IN ('SUCCESSFUL', 'FAILED', 'CANCELLED'))
   EXECUTE FUNCTION reproq_forget();
+
+-- One row: what the links in logs_uri are signed with. Another secret, and every link that was written before is refused:
+-- UPDATE reproq_log_links SET secret = DEFAULT. Two UUIDs are 244 random bits, of the server's own generator.
+CREATE TABLE reproq_log_links (
+  singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+  secret    bytea NOT NULL DEFAULT uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
+);
+INSERT INTO reproq_log_links DEFAULT VALUES;

@@ -168,6 +168,7 @@ t.test('settings that cannot be, alone or together, are refused with their value
     [{ payloadBytes: 3_000, bodyBytes: 2_000 }, /REPROQ_PAYLOAD_BYTES is 3000 and REPROQ_BODY_BYTES is 2000/],
     [{ payloadBytes: 3_000, frameBytes: 2_000 }, /REPROQ_PAYLOAD_BYTES is 3000 and REPROQ_FRAME_BYTES is 2000/],
     [{ deduplicate: 'yes' }, /REPROQ_DEDUPLICATE is yes; .* on or off/],
+    [{ logLinks: 'signed' }, /REPROQ_LOG_LINKS is signed; .* on or off/],
     [{ logLevel: 'loud' }, /REPROQ_LOG_LEVEL is loud/],
   ]
   for (const [overrides, message] of rows) t.throws(() => loadConfig(overrides, {}), { code: 'INVALID_SETTING', message })

@@ -10,6 +10,7 @@ import { Dispatch } from './engine/dispatch.js'
 import { duesOf, lookAround, type Dues } from './engine/dues.js'
 import { GroupCommit } from './engine/group-commit.js'
 import { Ingest } from './engine/ingest.js'
+import { LogLinks } from './engine/log-links.js'
 import { runLoop } from './engine/loop.js'
 import { Output } from './engine/output.js'
 import { Peers } from './engine/peers.js'
@@ -55,6 +56,7 @@ export class Broker {
   readonly #listen: Listen
   readonly #links = new Links()
   readonly #settle: Settle
+  readonly #logLinks: LogLinks
   readonly #output: Output
   readonly #progress = new Progress(this.events)
   readonly #dispatch: Dispatch
@@ -84,10 +86,8 @@ export class Broker {
       retry: { baseMs: config.retryBaseMs, capMs: config.retryCapMs, jitter: config.retryJitter, quarantineCrashes: config.quarantineCrashes },
       outputBytes: config.outputBytes,
     })
-    this.#output = new Output(this.#pool, this.events, {
-      urlOf: () => ({ before: `${(config.publicUrl || this.#url).replace(/\/$/, '')}/v1/runs/`, behind: '/logs?format=text' }),
-      onError: warn('output of a run could not be stored'),
-    })
+    this.#logLinks = new LogLinks(this.#pool, { areSigned: config.logLinks === 'on', baseUrl: () => (config.publicUrl || this.#url).replace(/\/$/, '') })
+    this.#output = new Output(this.#pool, this.events, { links: this.#logLinks, onError: warn('output of a run could not be stored') })
     this.#dispatch = new Dispatch(this.#pool, this.events, {
       leaseMs: config.leaseMs,
       parentsBytes: config.parentsBytes,
@@ -147,6 +147,7 @@ export class Broker {
       waiters: this.#waiters,
       settle: this.#settle,
       output: this.#output,
+      logLinks: this.#logLinks,
       progress: this.#progress,
       link: this.#context,
       cancel: (runs) => this.#cancel(runs),

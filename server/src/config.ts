@@ -31,7 +31,8 @@ export const settings = {
   parentsBytes: { env: 'REPROQ_PARENTS_BYTES', default: 1_048_576, doc: 'How much a run of a workflow is given of what the runs before it returned; more than that is an error there, where it is asked for.' },
   workflowNodes: { env: 'REPROQ_WORKFLOW_NODES', default: 10_000, doc: 'Most runs of one workflow.' },
   bodyBytes: { env: 'REPROQ_BODY_BYTES', default: 16_777_216, doc: 'Largest REST body.' },
-  publicUrl: { env: 'REPROQ_PUBLIC_URL', default: '', doc: 'Base URL under which this broker is reached; goes into logs_uri. Unset: the address it listens on.' },
+  publicUrl: { env: 'REPROQ_PUBLIC_URL', default: '', doc: 'Base URL under which this broker is reached; goes into logs_uri. Unset: the address it listens on, which others may not reach.' },
+  logLinks: { env: 'REPROQ_LOG_LINKS', default: 'on', doc: 'on: the link in logs_uri opens in a browser, for whoever has it; it is signed, and shows the output of its run and nothing else. off: output takes a token, and signed links open nothing.' },
   logBytes: { env: 'REPROQ_LOG_BYTES', default: 1_048_576, doc: 'Most output kept of each stream (stdout, stderr, log) of an attempt; 0 keeps none.' },
   checkpointBytes: { env: 'REPROQ_CHECKPOINT_BYTES', default: 262_144, doc: 'Largest checkpoint of a run, as JSON text; at most an eighth of REPROQ_FRAME_BYTES counts.' },
   quarantineCrashes: { env: 'REPROQ_QUARANTINE_CRASHES', default: 3, doc: 'A run that took its worker or executor with it this often is not run again, whatever attempts are left; 0 runs it all the same.' },
@@ -95,7 +96,7 @@ function* faults(config: Config, nameOf: (key: keyof Config) => string): Generat
   if (config.port > 65_535) yield `${say('port')}; it takes at most 65535`
   if (config.retryJitter > 1) yield `${say('retryJitter')}; it takes at most 1`
   if (!LEVELS.includes(config.logLevel)) yield `${say('logLevel')}; it takes one of ${LEVELS.join(', ')}`
-  for (const key of ['deduplicate', 'scheduler'] as const) if (!['on', 'off'].includes(config[key])) yield `${say(key)}; it takes on or off`
+  for (const key of ['deduplicate', 'scheduler', 'logLinks'] as const) if (!['on', 'off'].includes(config[key])) yield `${say(key)}; it takes on or off`
   for (const [low, high, because] of ORDERED) if (config[low] > config[high]) yield `${say(low)} and ${say(high)}: ${because}`
 }
 

@@ -21,6 +21,7 @@ const catalogue = {
   PAYLOAD_TOO_LARGE: { status: 413, title: 'The payload is too large', hint: 'Store large data elsewhere and pass a reference, or raise REPROQ_PAYLOAD_BYTES.' },
   BODY_TOO_LARGE: { status: 413, title: 'The request body is too large', hint: 'Enqueue fewer runs per request, or raise REPROQ_BODY_BYTES.' },
   UNAUTHORIZED: { status: 401, title: 'A valid bearer token is needed', hint: 'Send "Authorization: Bearer <token>"; make one with: reproq tokens create' },
+  INVALID_LINK: { status: 401, title: 'The link does not open without a token', hint: 'Copy it whole from logs_uri. Links that were revoked stay closed: reproq runs logs <id> (GET /v1/runs/<id>/logs, with a token) shows the same.' },
   FORBIDDEN: { status: 403, title: 'The token does not allow this', hint: 'Make a token with the scope that is named: reproq tokens create --scope …' },
   BROWSER_REFUSED: { status: 403, title: 'Workers do not connect from web pages', hint: 'Requests with an Origin header are refused on the worker endpoint.' },
   UPGRADE_REQUIRED: { status: 426, title: 'This endpoint speaks WebSocket', hint: 'Connect with the subprotocol reproq.worker.v1.' },

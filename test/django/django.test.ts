@@ -170,6 +170,16 @@ async function asOneShop(t: Test, interpreter: string, mode: readonly string[]):
     t.match((await rowOf(pool, left)).last_error, /exit code 3/)
   })
 
+  await t.test('what a task printed opens in a browser, where its row in Admin says', async (t) => {
+    const id = await enqueue(`tasks.grumble.enqueue("no paper")`)
+    await finished(id)
+    const uri = await until('the row says where', () => django.run<string | null>(`return TaskRun.objects.get(pk=given).logs_uri`, id))
+    const response = await fetch(uri)
+    t.match(response, { status: 200, ok: true })
+    t.match(await response.text(), /^no paper\n/)
+    t.equal((await fetch(uri.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A')))).status, 401)
+  })
+
   await t.test('an attempt that fails is followed by one that knows its number', async (t) => {
     t.match(await finished(await enqueue(`tasks.persist.enqueue(3)`)), { status: 'SUCCESSFUL', value: 3, attempts: 3, errors: [['OutOfStock'], ['OutOfStock']] })
   })

@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { durationMs } from '../../../sdk-ts/src/duration.js'
+import { revokeLogLinks } from '../engine/log-links.js'
 import { isScope } from '../http/scopes.js'
 import { createToken, listTokens, revokeToken } from '../http/tokens.js'
 import { failure } from './failure.js'
@@ -40,6 +41,9 @@ export function registerTokens(program: Command): void {
         if (!(await revokeToken(pool, name))) throw failure('TOKEN_NOT_FOUND', `There is no token named "${name}"`, 'reproq tokens list')
       }),
     )
+  onDatabase(tokens.command('revoke-links'))
+    .description('end every link that logs_uri has so far; brokers notice within ten seconds')
+    .action(({ databaseUrl }: { databaseUrl?: string }) => withPool(databaseUrl, revokeLogLinks))
 }
 
 function seconds(text: string): number {

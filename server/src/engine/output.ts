@@ -3,10 +3,11 @@ import type { Events } from '../events.js'
 import { checkpoint, type Checkpoint } from '../runs/checkpoint.js'
 import { append, label, type Piece } from '../runs/logs.js'
 import { GroupCommit } from './group-commit.js'
+import type { LogLinks } from './log-links.js'
 
 export interface OutputOptions {
-  /** Where the output of a run can be read: its URL, but for the id. */
-  urlOf: () => { before: string; behind: string }
+  /** Where the output of a run can be read. */
+  links: LogLinks
   /** Output was lost, or a label not written. */
   onError: (error: unknown) => void
 }
@@ -67,8 +68,11 @@ export class Output {
   }
 
   async #label(runs: string[]): Promise<boolean[]> {
-    const { before, behind } = this.#options.urlOf()
-    const labelled = new Set(await label(this.#db, runs, before, behind))
+    const { links } = this.#options
+    const { urls, signedWith } = await links.of(runs)
+    const labelled = new Set(await label(this.#db, runs, urls, signedWith))
+    // Held, or signed with what is no longer the secret: that would be refused for ever.
+    if (labelled.size < runs.length) links.forget()
     return runs.map((run) => labelled.has(run))
   }
 

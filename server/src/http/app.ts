@@ -12,7 +12,7 @@ import { eventStreamRoute } from './event-stream.js'
 import { healthRoutes } from './health.js'
 import { limitRoutes } from './limits.js'
 import { parseKeepingSource } from './json-body.js'
-import { logRoutes } from './logs.js'
+import { logLinkRoute, logRoutes } from './logs.js'
 import { operationRoutes } from './operations.js'
 import { sendProblem } from './problem.js'
 import { queueRoutes } from './queues.js'
@@ -29,7 +29,8 @@ const CLOSE_MS = 5_000
 export async function buildApp(context: HttpContext): Promise<App> {
   const { config } = context
   const app = fastify({
-    loggerInstance: context.log as FastifyBaseLogger,
+    // Whatever logs a request: the key of a link is as good as a token.
+    loggerInstance: context.log.child({}, { serializers: { req: withoutQuery } }) as FastifyBaseLogger,
     // One line a request would be most of the log; failures are logged by sendProblem.
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: config.bodyBytes,
@@ -57,6 +58,7 @@ export async function buildApp(context: HttpContext): Promise<App> {
   await app.register(websocket, { options: socketOptions(config.frameBytes) })
   app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('/docs'))
   healthRoutes(app, context)
+  await app.register(async (v1) => logLinkRoute(v1.withTypeProvider<TypeBoxTypeProvider>(), context), { prefix: '/v1' })
   await app.register(async (v1) => {
     v1.addHook('onRequest', async (request) => {
       request.token = await context.tokens.authenticate(request.headers.authorization)
@@ -72,6 +74,11 @@ export async function buildApp(context: HttpContext): Promise<App> {
     workerRoutes(v1.withTypeProvider<TypeBoxTypeProvider>(), context)
   }, { prefix: '/v1' })
   return app
+}
+
+/** A request as the log has it. */
+function withoutQuery({ method, url }: { method: string; url: string }) {
+  return { method, path: url.split('?')[0] }
 }
 
 /** Apart, because the types of ws do not know closeTimeout yet. */

@@ -3,6 +3,7 @@ import type { Status } from '../../../protocol/src/index.js'
 import type { Config } from '../config.js'
 import type { Db } from '../db/pool.js'
 import type { Ingest } from '../engine/ingest.js'
+import type { LogLinks } from '../engine/log-links.js'
 import type { Output } from '../engine/output.js'
 import type { Progress } from '../engine/progress.js'
 import type { Settle } from '../engine/settle.js'
@@ -26,6 +27,7 @@ export interface HttpContext {
   waiters: Waiters
   settle: Settle
   output: Output
+  logLinks: LogLinks
   progress: Progress
   link: LinkContext
   /** Cancels, tells workers, tells waiters. */

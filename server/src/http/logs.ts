@@ -12,14 +12,18 @@ import type { HttpContext } from './context.js'
 import { RunParams } from './runs.js'
 import type { App } from './typed-app.js'
 
-const LogQuery = Type.Object({
+const filters = {
   attempt: Type.Optional(Type.Integer({ minimum: 1, maximum: 2_147_483_647, description: 'of this attempt alone' })),
   stream: Type.Optional(Type.Enum([...LOG_STREAMS], { description: 'of this stream alone' })),
+}
+const LogQuery = Type.Object({
+  ...filters,
   after: Type.String({ pattern: '^[0-9]{1,18}$', default: '0', description: 'next_cursor of the page before, or the id of an entry: only what came later' }),
   limit: Type.Integer({ minimum: 1, maximum: 1_000, default: 200, description: 'entries of a page' }),
   format: Type.Enum(['json', 'text', 'events'], { default: 'json', description: 'text: everything as it was printed; events: server-sent events named log, until the run is final. The Accept header says the same' }),
 })
 type LogQuery = Static<typeof LogQuery>
+const LinkQuery = Type.Object({ ...filters, key: Type.String({ default: '', description: 'the key of the link' }) })
 
 const PAGE = 200
 /** How often the output of a run that another broker may be storing is looked at. */
@@ -44,12 +48,34 @@ export function logRoutes(app: App, context: HttpContext): void {
         return sendStream(reply.header('cache-control', 'no-store'), 'text/event-stream', stream)
       }
       if (query.format === 'text' || accept.includes('text/plain')) {
-        return sendStream(reply, 'text/plain; charset=utf-8', Readable.from(asText(context.reads, id, query)))
+        return sendText(reply, asText(context.reads, id, query))
       }
       const pieces = await read(context.reads, id, query)
       return { entries: pieces.map(entryOf), next_cursor: pieces.length === query.limit ? (pieces.at(-1)?.id ?? null) : null }
     },
   )
+}
+
+/** `GET /logs/:id?key=…`: what logs_uri opens, as plain text, for people who have no token at hand. */
+export function logLinkRoute(app: App, { reads, logLinks }: HttpContext): void {
+  // Before anything can fail: a refusal is no page to keep, or to tell others of, either.
+  app.addHook('onRequest', async (_request, reply) => {
+    reply.headers({ 'cache-control': 'no-store', 'referrer-policy': 'no-referrer', 'x-content-type-options': 'nosniff' })
+  })
+  app.get(
+    '/logs/:id',
+    { schema: { tags: ['runs'], security: [], summary: 'What a run printed, as text, for whoever has its logs_uri', params: RunParams, querystring: LinkQuery, produces: ['text/plain'], response: { '4xx': Problem, '5xx': Problem } } },
+    async ({ params: { id }, query: { key, attempt, stream } }, reply) => {
+      await logLinks.check(id, key)
+      if (!(await exists(reads, id))) throw new BrokerError('RUN_NOT_FOUND', `No run has the id ${id}`)
+      return sendText(reply, asText(reads, id, { after: '0', attempt, stream }))
+    },
+  )
+}
+
+/** What code printed is never a page, whatever it looks like. */
+function sendText(reply: FastifyReply, text: AsyncIterable<string>) {
+  return sendStream(reply.header('x-content-type-options', 'nosniff'), 'text/plain; charset=utf-8', Readable.from(text))
 }
 
 function sendStream(reply: FastifyReply, type: string, stream: Readable) {
@@ -77,7 +103,7 @@ async function* pages(db: Db, id: string, filter: Omit<LogFilter, 'limit'>): Asy
 }
 
 /** As it was printed. What is missing is said, and where another attempt begins. */
-async function* asText(db: Db, id: string, query: LogQuery): AsyncGenerator<string> {
+async function* asText(db: Db, id: string, query: Omit<LogFilter, 'limit'>): AsyncGenerator<string> {
   let attempt = 1
   for await (const pieces of pages(db, id, query)) {
     let text = ''

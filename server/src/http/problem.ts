@@ -9,7 +9,7 @@ export function sendProblem(error: FastifyError | Error, request: FastifyRequest
   if (known.code === 'DATABASE_UNAVAILABLE') request.log.warn({ err: error }, 'a request could not reach the database')
   else if (known.status >= 500 && known.code !== 'DRAINING') request.log.error({ err: error }, 'a request failed')
   if (known.retryAfterMs !== undefined) reply.header('retry-after', Math.ceil(known.retryAfterMs / 1_000))
-  if (known.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer')
+  if (known.status === 401) reply.header('www-authenticate', 'Bearer')
   reply.code(known.status).header('content-type', 'application/problem+json').send(JSON.stringify(problemOf(known)))
 }
 

@@ -8,6 +8,7 @@ import { until } from '../../../test/helpers/wait.js'
 import { loadConfig, type Overrides } from '../config.js'
 import { Dispatch } from '../engine/dispatch.js'
 import { GroupCommit } from '../engine/group-commit.js'
+import { LogLinks } from '../engine/log-links.js'
 import { Output } from '../engine/output.js'
 import { Progress } from '../engine/progress.js'
 import { Settle } from '../engine/settle.js'
@@ -63,7 +64,7 @@ async function givenLinks(t: Test, overrides: Overrides = {}) {
     log,
     dispatch,
     settle,
-    output: new Output(db, events, { urlOf: () => ({ before: 'http://broker/', behind: '' }), onError: (error) => t.fail(String(error)) }),
+    output: new Output(db, events, { links: new LogLinks(db, { areSigned: true, baseUrl: () => 'http://broker' }), onError: (error) => t.fail(String(error)) }),
     progress: new Progress(events),
     sessions: { ...sessions },
     renewals: new GroupCommit(async (batch) => {

@@ -1,8 +1,10 @@
--- Says in logs_uri of runs $1 (bigint[]) where their output is: $2, the id, $3. Returns the runs that say so now. A row that somebody
--- holds is left out rather than waited for: it is about to get its result, which must not wait for a label.
+-- Says in logs_uri of runs $1 (bigint[]) where their output is: $2 (text[]), one each; not when links are no longer signed with the
+-- secret of which $3 is the SHA-256 (null: these are not signed). Returns the runs that say so now. A row that somebody holds is left
+-- out rather than waited for: it is about to get its result, which must not wait for a label.
 WITH free AS (
   SELECT result_id FROM task_runs WHERE result_id = ANY ($1::bigint[]) ORDER BY result_id FOR NO KEY UPDATE SKIP LOCKED
 )
-UPDATE task_runs t SET logs_uri = $2::text || t.result_id || $3::text
-  FROM free f WHERE t.result_id = f.result_id
+UPDATE task_runs t SET logs_uri = l.uri
+  FROM free f JOIN unnest($1::bigint[], $2::text[]) AS l (result_id, uri) USING (result_id)
+ WHERE t.result_id = f.result_id AND ($3::bytea IS NULL OR EXISTS (SELECT FROM reproq_log_links WHERE sha256(secret) = $3))
 RETURNING t.result_id::text AS run

@@ -63,6 +63,11 @@ def sell(item):
     raise OutOfStock(f"no {item} left")
 
 
+@task
+def grumble(text):
+    print(text, file=sys.stderr)
+
+
 @task(takes_context=True)
 def persist(context, until):
     if context.attempt < until:
