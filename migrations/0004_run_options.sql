@@ -143,7 +143,8 @@ BEGIN
     SELECT t.result_id, reproq_may_start(t.status, t.expires_at) INTO twin, may_start FROM task_runs t WHERE t.spec_hash = digest AND t.status IN ('READY', 'RUNNING') LIMIT 1;
   END IF;
   IF NOT may_start THEN
-    PERFORM reproq_end_expired(ARRAY[twin]);
+    -- Nobody else says so: the enqueue is about another run.
+    PERFORM pg_notify('reproq_expired', e.result_id::text) FROM reproq_end_expired(ARRAY[twin]) e;
     RETURN NULL;
   END IF;
   RETURN twin;

@@ -8,6 +8,7 @@ import { statement } from './db/statement.js'
 import { chores, releaseStray, type ChoreContext, type Holdings } from './engine/chores.js'
 import { Dispatch } from './engine/dispatch.js'
 import { duesOf, lookAround, type Dues } from './engine/dues.js'
+import { announceExpired } from './engine/expiry.js'
 import { GroupCommit } from './engine/group-commit.js'
 import { Ingest } from './engine/ingest.js'
 import { LogLinks } from './engine/log-links.js'
@@ -253,6 +254,9 @@ export class Broker {
         cancelWhereHeld(this.#context, run)
         // A foreign writer may flag a run that is not running: those are ours to end.
         this.#cancel([run]).catch((error: unknown) => this.log.warn({ err: error, runId: run }, 'a cancel could not be carried out yet'))
+      },
+      expired: (run: string) => {
+        announceExpired({ pool: this.#pool, events: this.events }, run).catch((error: unknown) => this.log.debug({ err: error, runId: run }, 'the end of a run could not be told; who waits for it looks'))
       },
       connected: () => {
         this.#dispatch.wakeAll()

@@ -3,6 +3,7 @@ import type { LeasedRun } from '../../protocol/src/index.js'
 import { float, remoteTask } from '../../sdk-ts/src/index.js'
 import { testBroker } from '../helpers/broker.js'
 import { ScriptedWorker } from '../helpers/scripted-worker.js'
+import { until } from '../helpers/wait.js'
 
 // What a run may ask for, from the SDK through the broker to the worker and back.
 
@@ -51,6 +52,20 @@ t.test('in a database of the Go schema, which allows one active run per hash, of
   const alone = await Promise.all(Array.from({ length: 10 }, () => reproq.enqueue(scale, { args: [1] }, { deduplicate: true })))
   t.equal(new Set(alone.map(({ id }) => id)).size, 1)
   t.ok(runs.some(({ id }) => id === alone[0]?.id), 'the one that has the hash')
+})
+
+t.test('a run that expired and that the enqueue of an equal one ends is told to all brokers, not left to be looked for', async (t) => {
+  const { reproq, broker, database } = await testBroker(t)
+  const { broker: other } = await testBroker(t, {}, database)
+  await database.pool.query("CREATE UNIQUE INDEX idx_task_runs_spec_unique ON task_runs (spec_hash) WHERE status IN ('READY', 'RUNNING')")
+  const heard = new Set<string>()
+  for (const [name, { events }] of Object.entries({ broker, other })) events.on('run.settled', ({ runId, queue, task, status, cause }) => heard.add([name, runId, queue, task, status, cause].join(' ')))
+  const first = await reproq.enqueue(scale, { args: [1] }, { deduplicate: true, expiresIn: '1h' })
+  // Without its entry, so that no timer of a broker is first.
+  await database.pool.query(`BEGIN; UPDATE task_runs SET expires_at = now() - interval '1 s'; DELETE FROM reproq_expiring; COMMIT`)
+  t.match(await reproq.enqueue(scale, { args: [1] }, { deduplicate: true, expiresIn: '1h' }), { deduplicated: false })
+  await until('both brokers have told of it', () => heard.size === 2)
+  t.strictSame([...heard].toSorted(), ['broker', 'other'].map((name) => `${name} ${first.id} default ${scale.name} CANCELLED expired`))
 })
 
 t.test('what cannot go together is refused by name', async (t) => {
@@ -105,11 +120,11 @@ t.test('a task may ask to be started later, and its whole queue with it, at whic
   const [first] = (await worker.next('runs')).items as [LeasedRun]
   worker.send({ t: 'result', items: [{ l: first.l, outcome: 'postponed', retry_after_ms: 800, hold_queue: true }] })
   t.match((await worker.next('result_ok')).items, [{ disp: 'retry_scheduled', delay_ms: 800 }])
-  const until = (await one.database.pool.query('SELECT reproq_held_until AS at FROM reproq_queue_controls')).rows[0].at as Date
+  const heldUntil = (await one.database.pool.query('SELECT reproq_held_until AS at FROM reproq_queue_controls')).rows[0].at as Date
 
   t.match(
     (await other.reproq.queues.list()).filter(({ name }) => name === 'default'),
-    [{ paused: false, held_until: until.toISOString() }],
+    [{ paused: false, held_until: heldUntil.toISOString() }],
   )
   elsewhere.send({ t: 'subs', v: 2, items: [{ queues: ['default'], window: 5 }] })
   const waiting = await Promise.all(Array.from({ length: 3 }, (_, at) => other.reproq.enqueue(scale, { args: [at] })))
@@ -119,7 +134,7 @@ t.test('a task may ask to be started later, and its whole queue with it, at whic
   const started = new Set<string>()
   while (started.size < 3) for (const item of (await elsewhere.next('runs')).items) started.add(item.run)
   t.strictSame([...started].toSorted(), waiting.map(({ id }) => id).toSorted())
-  const { rows } = await one.database.pool.query('SELECT result_id::text AS id, attempts, last_attempted_at >= $1 AS later FROM task_runs WHERE result_id > $2 ORDER BY result_id', [until, run.id])
+  const { rows } = await one.database.pool.query('SELECT result_id::text AS id, attempts, last_attempted_at >= $1 AS later FROM task_runs WHERE result_id > $2 ORDER BY result_id', [heldUntil, run.id])
   t.strictSame(rows, waiting.map(({ id }) => ({ id, attempts: 1, later: true })), 'none before that moment')
   t.match(await other.reproq.get(run.id), { attempts: 0, errors: [] }, 'it was no failure, and cost no attempt')
 })

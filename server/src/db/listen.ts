@@ -16,6 +16,8 @@ export interface Hints {
   schedules(): void
   /** Somebody wants this run stopped. */
   cancel(run: string): void
+  /** An enqueue of an equal run has ended this one, which had expired. */
+  expired(run: string): void
   /** A run of a workflow came, went, ended or began anew. */
   workflow(): void
   /** Somebody wants a worker to leave. */
@@ -26,7 +28,7 @@ export interface Hints {
   connected(): void
 }
 
-const CHANNELS = ['reproq_ready', 'reproq_scheduled', 'reproq_expiring', 'reproq_freed', 'reproq_schedules', 'reproq_cancel', 'reproq_retire', 'reproq_workflow', 'reproq_ping'] as const
+const CHANNELS = ['reproq_ready', 'reproq_scheduled', 'reproq_expiring', 'reproq_freed', 'reproq_schedules', 'reproq_cancel', 'reproq_expired', 'reproq_retire', 'reproq_workflow', 'reproq_ping'] as const
 const LISTEN = CHANNELS.map((channel) => `LISTEN ${channel}`).join('; ')
 const CONNECT_MS = 5_000
 const PING_MS = 5_000
@@ -145,6 +147,8 @@ export class Listen {
         return this.#hints.schedules()
       case 'reproq_cancel':
         return payload ? this.#hints.cancel(payload) : undefined
+      case 'reproq_expired':
+        return payload ? this.#hints.expired(payload) : undefined
       case 'reproq_workflow':
         return this.#hints.workflow()
       case 'reproq_retire': {

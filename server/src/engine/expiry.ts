@@ -1,7 +1,8 @@
 import type { Config } from '../config.js'
 import type { Pool } from '../db/pool.js'
 import type { Events } from '../events.js'
-import { expire } from '../runs/expire.js'
+import { expire, type Expired } from '../runs/expire.js'
+import { settled } from '../runs/find.js'
 import { nextExpiry, reap } from '../sessions/sessions.js'
 import type { Left } from './due.js'
 
@@ -14,11 +15,18 @@ export interface ExpiryContext {
 /** Ends runs that came too late, and says when the next one will. */
 export async function endExpiredRuns({ pool, events }: Pick<ExpiryContext, 'pool' | 'events'>): Promise<Left> {
   const { runs, more, nextMs } = await expire(pool)
-  for (const { run, queue, task, attempt } of runs) {
-    events.emit('run.settled', { runId: run, queue, task, status: 'CANCELLED', attempt, workerId: undefined, cause: 'expired', delayMs: 0, wallMs: undefined })
-  }
+  for (const expired of runs) tell(events, expired)
   if (runs.some(({ keyed }) => keyed)) events.emit('keys.freed', {})
   return { more, nextMs }
+}
+
+/** Tells of a run that somebody's enqueue of an equal one has ended, because it had expired. */
+export async function announceExpired({ pool, events }: Pick<ExpiryContext, 'pool' | 'events'>, run: string): Promise<void> {
+  for (const ended of await settled(pool, [run])) if (ended.status === 'CANCELLED') tell(events, { ...ended, run })
+}
+
+function tell(events: Events, { run, queue, task, attempt }: Pick<Expired, 'run' | 'queue' | 'task' | 'attempt'>): void {
+  events.emit('run.settled', { runId: run, queue, task, status: 'CANCELLED', attempt, workerId: undefined, cause: 'expired', delayMs: 0, wallMs: undefined })
 }
 
 /**

@@ -63,7 +63,8 @@ export interface ListFilter {
 const findSql = statement<[string[]], RunRow>(import.meta.url, 'find.sql')
 type Text = string | null
 const listSql = statement<[Text, Text, Text, Text, number, Text, Text, Text, Text, Text], SummaryRow>(import.meta.url, 'list.sql')
-const settledSql = statement<[string[]], { id: string; status: Status | null }>(import.meta.url, 'settled.sql')
+type Settled = { id: string } & ({ status: Status; queue: string; task: string; attempt: number } | { status: null })
+const settledSql = statement<[string[]], Settled>(import.meta.url, 'settled.sql')
 
 /** One run, whole; undefined when there is none. */
 export async function find(db: Db, id: string): Promise<FoundRun | undefined> {
