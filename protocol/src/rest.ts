@@ -246,6 +246,7 @@ export const Run = Type.Object(
     expires_at: Nullable(Instant),
     retry: Nullable(RetryPolicy),
     blocked_by: Type.Union([Type.String(), Type.Null()], { description: 'what it waits for although it is due: lock:<key>, concurrency:<key>, or rate:<key of a limit>' }),
+    waits_for: Type.Union([Type.String(), Type.Null()], { description: 'why it does not start although it is READY, in words: its time, its queue (paused, held), what blocked_by says, or that no connected worker serves its queue' }),
     workflow_id: Nullable(Type.String()),
     node: Type.Union([Type.String(), Type.Null()], { description: 'its name in the workflow' }),
     progress: Type.Optional(RunProgress),

@@ -85,6 +85,7 @@ export const aRun = (fields: Partial<Run> = {}): Run => ({
   expires_at: null,
   retry: null,
   blocked_by: null,
+  waits_for: null,
   workflow_id: null,
   node: null,
   ...fields,

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { givenToken, testBroker } from '../helpers/broker.js'
 import { reproq, reproqJson } from '../helpers/cli.js'
+import { ScriptedWorker } from '../helpers/scripted-worker.js'
 
 t.test('rate limits over REST: as they were said, with their units; refusals name what is wrong', async (t) => {
   const { url, token, database } = await testBroker(t)
@@ -39,7 +40,40 @@ t.test('a run says what it waits for', async (t) => {
   const run = await reproq.enqueue('app.task', {}, { lockKey: 'one' })
   t.match(await run.get(), { status: 'READY', blocked_by: null }, 'nobody has asked for it yet')
   await database.pool.query(`SELECT FROM reproq_lease_gated('{default}', '{1}', '{1}', '{w}', '{00000000-0000-4000-8000-000000000001}', 1000, 10)`)
-  t.match(await run.get(), { status: 'READY', blocked_by: 'lock:one' })
+  t.match(await run.get(), { status: 'READY', blocked_by: 'lock:one', waits_for: 'the lock key "one", which a run that is running holds' })
+})
+
+t.test('a run that is ready says in words why it does not start', async (t) => {
+  const { reproq, url, token, database } = await testBroker(t)
+  const run = await reproq.enqueue('app.task', {}, { queue: 'mail' })
+  const says = async (waitsFor: string | RegExp | null, of = run) => t.match(await of.get(), { waits_for: waitsFor })
+  await says('a worker: none that is connected serves queue "mail"')
+  const worker = (queues: unknown, seen = 'now()') => database.pool.query(`INSERT INTO reproq_workers (worker_id, queues, last_seen_at) VALUES ('go', $1, ${seen}) ON CONFLICT (worker_id) DO UPDATE SET queues = excluded.queues, last_seen_at = excluded.last_seen_at`, [JSON.stringify(queues)])
+  for (const queues of ['all', ['other'], ['m'], ['other*']]) {
+    await worker(queues)
+    await says(/^a worker/)
+  }
+  await worker(['mail'], `now() - interval '3 min'`)
+  await says(/^a worker/)
+  for (const queues of [['other', 'mail'], ['*'], ['ma*']]) {
+    await worker(queues)
+    await says(null)
+  }
+  await reproq.queues.pause('mail', { reason: 'the provider is down' })
+  await says(/^queue "mail" to be resumed: it is paused since \d{4}-\d\d-\d\dT\S+Z, because: the provider is down$/)
+  await says(/^its time, 2\d{3}-\S+Z$/, await reproq.enqueue('app.task', {}, { queue: 'mail', delay: '1h' }))
+  await database.pool.query(`UPDATE reproq_queue_controls SET paused_at = NULL, reason = NULL`)
+  await says('queue "mail" to be resumed: it is paused')
+  await reproq.queues.resume('mail')
+  await database.pool.query(`UPDATE reproq_queue_controls SET reproq_held_until = now() + interval '1 h'`)
+  await says(/^queue "mail", which a task holds until 2\d{3}-\S+Z$/)
+  await database.pool.query(`UPDATE reproq_queue_controls SET reproq_held_until = now()`)
+
+  const scripted = await ScriptedWorker.hello(t, url, token, { subs: [{ queues: ['mail'], window: 1 }] })
+  await scripted.next('runs')
+  t.match(await run.get(), { status: 'RUNNING', waits_for: null })
+  await database.pool.query(`UPDATE reproq_workers SET last_seen_at = now() - interval '1 h'`)
+  t.match(await (await reproq.enqueue('app.task', {}, { queue: 'mail' })).get(), { status: 'READY', waits_for: null }, 'its session says that it lives')
 })
 
 t.test('what somebody has set for a rate key stays, whatever runs say of it, until it is removed; limits come in pages', async (t) => {

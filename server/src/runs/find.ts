@@ -32,9 +32,17 @@ interface RunRow extends SummaryRow {
   fairKey: string | null
   expiresAt: Date | null
   retry: string | null
-  blockedBy: string | null
   workflowId: string | null
   node: string | null
+  /** Null unless READY, like all below. */
+  scheduled: boolean | null
+  paused: boolean | null
+  pausedAt: Date | null
+  pauseReason: string | null
+  heldUntil: Date | null
+  blockedBy: string | null
+  /** Whether a worker that is connected takes runs of its queue. */
+  served: boolean | null
 }
 
 /** A run as REST shows it, already JSON text: arguments and output are spliced in as stored. */
@@ -95,8 +103,25 @@ function render(row: RunRow): string {
 
 /** The last members of the object. */
 function controls(row: RunRow): string {
-  const texts = { lock_key: row.lockKey, concurrency_key: row.concurrencyKey, concurrency_limit: row.concurrencyKey === null ? null : row.concurrencyLimit, rate_key: row.rateKey, fair_key: row.fairKey, expires_at: instant(row.expiresAt), blocked_by: row.blockedBy, workflow_id: row.workflowId, node: row.node }
+  const texts = { lock_key: row.lockKey, concurrency_key: row.concurrencyKey, concurrency_limit: row.concurrencyKey === null ? null : row.concurrencyLimit, rate_key: row.rateKey, fair_key: row.fairKey, expires_at: instant(row.expiresAt), blocked_by: row.blockedBy, waits_for: waitsFor(row), workflow_id: row.workflowId, node: row.node }
   return `${JSON.stringify(texts).slice(1, -1)},"retry":${row.retry ?? 'null'}`
+}
+
+/** Why a READY run does not start, in a sentence: the first thing that would have to change. Null: it is about to. */
+function waitsFor({ status, queue, scheduled, runAfter, paused, pausedAt, pauseReason, heldUntil, blockedBy, served }: RunRow): string | null {
+  if (status !== 'READY') return null
+  if (scheduled) return `its time, ${instant(runAfter) ?? 'which never comes'}`
+  if (paused) return `queue "${queue}" to be resumed: it is paused${pausedAt ? ` since ${instant(pausedAt)}` : ''}${pauseReason ? `, because: ${pauseReason}` : ''}`
+  if (heldUntil) return `queue "${queue}", which a task holds until ${instant(heldUntil)}`
+  if (blockedBy !== null) return keyText(blockedBy)
+  return served ? null : `a worker: none that is connected serves queue "${queue}"`
+}
+
+function keyText(blockedBy: string): string {
+  const [, kind, key] = /^(lock|concurrency|rate):(.*)$/s.exec(blockedBy) ?? []
+  if (kind === 'lock') return `the lock key "${key}", which a run that is running holds`
+  if (kind === 'concurrency') return `room under the concurrency key "${key}": as many run as may`
+  return `the next token of the rate limit "${key}"`
 }
 
 function summary(row: SummaryRow): RunSummary {
