@@ -73,6 +73,20 @@ t.test('a broker that was there and goes away is told once, and waited for', asy
   t.match(await reproq(t, ['runs', 'logs', '7', '-f', '--url', followed.url]), { code: 0, stderr: `· no answer from ${followed.url}/, still trying\n` })
 })
 
+t.test('for people the tracebacks of a run stand below it, line by line, and obey nobody; programs find them where they were', async (t) => {
+  const error = { kind: 'app_error', class: 'Boom', message: 'no\nroom', at: null }
+  const errors = [{ ...error, traceback: 'Boom: no\n    at one\u001b[2J (a.ts:1)\n    at two (b.ts:2)\n', attempt: 1 }, { ...error, traceback: null, attempt: 2 }, { ...error, traceback: 'last', attempt: null }]
+  const failed: Reply = { body: aRun({ status: 'FAILED', errors }) }
+  const { url } = await scriptedBroker(t, failed, failed, failed)
+  for (const words of [['runs', 'get'], ['triage', 'inspect']]) {
+    const { code, stdout } = await reproq(t, [...words, '7', '--url', url])
+    t.equal(code, 0)
+    t.ok(stdout.endsWith('\n\nattempt 1\nBoom: no\n    at one (a.ts:1)\n    at two (b.ts:2)\n\nerror 3\nlast\n'), stdout.slice(-200))
+    t.notMatch(stdout, 'traceback')
+  }
+  t.match(await reproqJson(t, ['runs', 'get', '7', '--url', url]), { errors })
+})
+
 t.test('a reader that has seen enough is no error', async (t) => {
   const { status, stdout, stderr } = spawnSync('sh', ['-c', `"${process.execPath}" "${MAIN}" config --explain | head -1`], { encoding: 'utf8' })
   t.match({ status, stdout, stderr }, { status: 0, stdout: /^REPROQ_HOST=.*\n$/, stderr: '' })

@@ -6,8 +6,9 @@ import { addFilterOptions, filterOf, type FilterOptions } from './filter-options
 import { failure } from './failure.js'
 import { printLogs, type LogsOptions } from './logs.js'
 import { operate, type OperateOptions } from './operate.js'
-import { addOutput, at, printRow, printRows, type Format, type Listing } from './output.js'
+import { addOutput, at, printRows, type Format, type Listing } from './output.js'
 import { printOutcomes } from './outcomes.js'
+import { printRun } from './print-run.js'
 import { firstAnswer, printResult } from './wait.js'
 
 type Common = BrokerOptions & { output: Format }
@@ -42,7 +43,7 @@ export function registerRuns(program: Command): void {
   add('get <id>')
     .description('one run, whole')
     .addHelpText('after', '\nExamples:\n  reproq runs get 42\n  reproq runs get 42 -o json | jq .errors')
-    .action(async (id: string, options: Common) => printRow(options.output, await brokerOf(options).get(id), (run) => run.id))
+    .action(async (id: string, options: Common) => printRun(options.output, await brokerOf(options).get(id)))
 
   addBrokerOptions(runs.command('wait <id>'))
     .description('wait for a run and print its result as JSON; ends with 7 when it failed, with 6 when time is up')

@@ -4,8 +4,9 @@ import { whole } from './call-options.js'
 import { addFilterOptions, filterOf, type FilterOptions } from './filter-options.js'
 import { failure } from './failure.js'
 import { operate, type OperateOptions } from './operate.js'
-import { addOutput, at, printRow, printRows, type Format } from './output.js'
+import { addOutput, at, printRows, type Format } from './output.js'
 import { printOutcomes } from './outcomes.js'
+import { printRun } from './print-run.js'
 import { addOperate, listRuns } from './runs.js'
 
 type Common = BrokerOptions & { output: Format }
@@ -33,7 +34,7 @@ export function registerTriage(program: Command): void {
     .action(async (id: string, options: Common) => {
       const run = await brokerOf(options).get(id)
       if (run.status !== 'FAILED') throw failure('RUN_NOT_FOUND', `Run ${id} has not failed: it is ${run.status}`, `reproq runs get ${id}`)
-      await printRow(options.output, run, (one) => one.id)
+      await printRun(options.output, run)
     })
 
   addOperate(addFilterOptions(add('retry [ids...]'), { status: false }))
