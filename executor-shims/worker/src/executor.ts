@@ -72,3 +72,8 @@ export interface Executor {
   /** Kills whatever still runs and frees what is held. */
   stop(): Promise<void>
 }
+
+/** Whether nothing else of a worker may run beside it: also when a process of its own would be enough, if it has none. */
+export function isLoner({ alone }: LeasedRun, executor: Executor | undefined): boolean {
+  return alone === 'worker' || (alone === 'process' && executor?.isInProcess === true)
+}

@@ -69,8 +69,9 @@ export class Intake {
     this.refresh()
   }
 
-  /** Says what is asked for now, if that is different. */
+  /** Says what is asked for now, if that is different. After `drain` the broker sends nothing more anyway. */
   refresh(): void {
+    if (this.isDraining) return
     const items = this.#lanes()
     const told = JSON.stringify(items)
     if (told === this.#told) return

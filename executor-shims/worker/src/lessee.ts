@@ -1,15 +1,16 @@
-import { RETIRE, type BrokerFrame, type BrokerFrameOf, type Cancellation, type LeasedRun, type ReleaseReason, type Subscription, type WorkerFrame } from '../../../protocol/src/index.js'
+import { RETIRE, type BrokerFrame, type BrokerFrameOf, type Cancellation, type ReleaseReason, type Subscription, type WorkerFrame } from '../../../protocol/src/index.js'
 import type { TaskLog } from '../../../sdk-ts/src/define-task.js'
 import type { ReproqError } from '../../../sdk-ts/src/reproq-error.js'
 import { Answers } from './answers.js'
 import { Changes } from './changes.js'
-import { Stop, type Executor, type Settlement } from './executor.js'
+import { isLoner, Stop, type Executor, type Settlement } from './executor.js'
 import { Extensions } from './extensions.js'
 import { Intake } from './intake.js'
 import { Link, type Greeting, type LinkOptions, type LinkOwner, type Welcome } from './link.js'
 import { Outages } from './outages.js'
 import { OutputLane } from './output-lane.js'
 import { perform } from './perform.js'
+import { Prefetch } from './prefetch.js'
 import { Pulse } from './pulse.js'
 import { handoverOf } from './result-item.js'
 import { Slots, type HeldRun } from './slots.js'
@@ -19,6 +20,8 @@ export interface LesseeOptions extends LinkOptions {
   /** Who this process is; the rest of the greeting changes with time. */
   identity: Omit<Greeting, 'subs' | 'held'>
   lanes: readonly Subscription[]
+  /** The most leases beyond those windows, while runs are short. */
+  prefetch: number
   concurrency: number
   executors: readonly Executor[]
   /** Whether another worker of that queue takes what no executor here serves. */
@@ -45,6 +48,7 @@ export class Lessee implements LinkOwner {
   readonly #output: OutputLane
   readonly #extensions: Extensions
   readonly #outages: Outages
+  readonly #prefetch: Prefetch
   /** Told of everything that may end a wait. */
   readonly changes = new Changes()
 
@@ -60,7 +64,15 @@ export class Lessee implements LinkOwner {
       regained: () => this.#regainedTrust(),
     })
     this.#outages = new Outages({ executors: options.executors, now: options.now, log: options.log, changed: () => this.#outagesChanged() })
-    this.#intake = new Intake({ lanes: options.lanes, now: options.now, send: (frame) => this.#send(frame), open: (lane) => this.#outages.open(lane) })
+    this.#prefetch = new Prefetch({
+      concurrency: options.concurrency,
+      most: options.prefetch,
+      now: options.now,
+      changed: () => this.#intake.refresh(),
+      isWaiting: () => this.#slots.waiting().length > 0,
+      stalled: () => this.#leaveWaiting(),
+    })
+    this.#intake = new Intake({ lanes: options.lanes, now: options.now, send: (frame) => this.#send(frame), open: ({ queues, window }) => this.#outages.open({ queues, window: window + this.#prefetch.extra }) })
     this.#extensions = new Extensions({ link: this.#link })
     this.#output = new OutputLane({ link: this.#link, now: options.now, log: options.log, extend: (held, timeoutMs) => this.#extensions.ask(held, timeoutMs) })
     this.#answers = new Answers({
@@ -121,6 +133,7 @@ export class Lessee implements LinkOwner {
     this.#output.stop()
     this.#extensions.stop()
     this.#outages.stop()
+    this.#prefetch.stop()
   }
 
   // ── what the link says ──
@@ -196,6 +209,7 @@ export class Lessee implements LinkOwner {
     }
     if (isAlone) this.#clearTheWay()
     this.#startNext()
+    this.#prefetch.watch()
   }
 
   #cancelAll(items: readonly Cancellation[]) {
@@ -272,6 +286,7 @@ export class Lessee implements LinkOwner {
     const settlement = await perform(held.assignment, held.stopping, this.#options.executors, this.#output.voiceOf(held))
     const wallMs = this.#options.now() - startedAt
     this.#extensions.forget(held)
+    this.#prefetch.ended(wallMs)
     if (settlement.error || this.#outages.isAny) this.#judge(held, settlement)
     this.#options.tell('run.settled', () => ({ ...factsOf(held), outcome: settlement.outcome, wallMs, error: settlement.error && `${settlement.error.class}: ${settlement.error.message}` }))
     if (this.#slots.ended(held)) this.#report(held, settlement, wallMs)
@@ -311,6 +326,12 @@ export class Lessee implements LinkOwner {
     const loner = this.#slots.loner
     for (const held of this.#slots.waiting()) if (held !== loner) this.#giveBack(held, 'preempted')
     this.#answers.flush()
+  }
+
+  /** What runs takes longer than what ran before: other workers may be free for what waits behind it. */
+  #leaveWaiting() {
+    if (this.#intake.isDraining || this.#intake.isAlone || !this.#pulse.check()) return
+    for (const held of this.#slots.waiting()) this.#giveBack(held, 'overload')
   }
 
   #passed({ alone }: HeldRun) {
@@ -376,9 +397,4 @@ export class Lessee implements LinkOwner {
   #send(frame: Exclude<WorkerFrame, { t: 'hello' } | { t: 'result' }>): boolean {
     return this.#link.send(JSON.stringify(frame))
   }
-}
-
-/** Whether nothing else of this worker may run beside it: also when another process than ours would be enough, if it runs in ours. */
-function isLoner({ alone }: LeasedRun, executor: Executor | undefined): boolean {
-  return alone === 'worker' || (alone === 'process' && executor?.isInProcess === true)
 }

@@ -25,7 +25,7 @@ export interface WorkerOptions {
   lanes?: readonly Subscription[]
   /** Runs at the same time. Default: 10, or with `lanes` the sum of their windows. */
   concurrency?: number
-  /** Leases held at the same time, those that wait for a slot included. Default: concurrency, and at most 4 more. */
+  /** Leases held at the same time, those that wait for a slot included. Default: concurrency, and up to 32 more while runs are short. */
   window?: number
   /** Name for people, best a stable one. Default: host name and process id. */
   name?: string
@@ -48,6 +48,8 @@ export interface WorkerSettings {
   token: string | undefined
   executors: readonly Executor[]
   lanes: readonly Subscription[]
+  /** The most leases beyond those windows, while runs are short. */
+  prefetch: number
   concurrency: number
   name: string
   drainMs: number
@@ -58,6 +60,8 @@ export interface WorkerSettings {
 
 /** The protocol's own bound on windows. */
 const MOST_LEASES = 10_000
+/** However short runs are: those in hand wait, and an attempt of theirs is lost, should this process die. */
+const PREFETCH = 32
 
 /** Throws InvalidOption for what cannot work. */
 export function settingsOf(options: WorkerOptions): WorkerSettings {
@@ -82,17 +86,17 @@ export function identityOf({ name, concurrency }: WorkerSettings) {
   return { worker: name, instance: randomUUID(), sdk, caps: [...CAPABILITIES], host: hostname(), pid: process.pid, concurrency }
 }
 
-function capacityOf({ queues = ['default'], lanes, concurrency, window }: WorkerOptions): Pick<WorkerSettings, 'lanes' | 'concurrency'> {
+function capacityOf({ queues = ['default'], lanes, concurrency, window }: WorkerOptions): Pick<WorkerSettings, 'lanes' | 'prefetch' | 'concurrency'> {
   if (lanes) {
     for (const lane of lanes) checkCount('window of a lane', lane.window)
     const slots = concurrency ?? lanes.reduce((sum, lane) => sum + lane.window, 0)
-    return { lanes, concurrency: checkCount('concurrency', slots) }
+    return { lanes, prefetch: 0, concurrency: checkCount('concurrency', slots) }
   }
   if (queues.length === 0) throw new InvalidOption('A worker needs at least one queue', 'leave queues out for "default"')
   const slots = checkCount('concurrency', concurrency ?? 10)
-  // A few in advance hide the round trip to the broker; each of them waits longer should this process die.
-  const leases = checkCount('window', window ?? Math.min(slots + Math.min(slots, 4), MOST_LEASES))
-  return { lanes: [{ queues: [...queues], window: leases }], concurrency: slots }
+  const lane = { queues: [...queues], window: checkCount('window', window ?? slots) }
+  const prefetch = window === undefined ? Math.min(Math.max(PREFETCH, slots), MOST_LEASES - slots) : 0
+  return { lanes: [lane], prefetch, concurrency: slots }
 }
 
 function checkCount(name: string, count: number): number {

@@ -86,11 +86,19 @@ interface Test {
   teardown(end: () => unknown): void
 }
 
+interface Circumstances {
+  terms?: typeof TERMS
+  caps?: string[]
+  now?: () => number
+  /** Its window is its own affair. */
+  prefetches?: boolean
+}
+
 /** A worker that was welcomed by a scripted broker. */
-export async function given(t: Test, options: Partial<WorkerOptions> = {}, { terms = TERMS, caps = ['resume'], now }: { terms?: typeof TERMS; caps?: string[]; now?: () => number } = {}) {
+export async function given(t: Test, options: Partial<WorkerOptions> = {}, { terms = TERMS, caps = ['resume'], now, prefetches = false }: Circumstances = {}) {
   const broker = await ScriptedBroker.start(t)
   const executor = new HandExecutor()
-  const worker = new Worker({ url: broker.url, name: 'given', concurrency: 2, window: 4, executors: [executor], log: silent, drainMs: 4_000, ...options }, now)
+  const worker = new Worker({ url: broker.url, name: 'given', concurrency: 2, ...(!prefetches && { window: 4 }), executors: [executor], log: silent, drainMs: 4_000, ...options }, now)
   t.teardown(() => {
     // Nobody will say goodbye to it.
     broker.stop()

@@ -19,7 +19,7 @@ export const clientSettings = {
 export const workerSettings = {
   queues: { env: 'REPROQ_QUEUES', flags: '--queues <names>', takes: 'texts', doc: 'queues, separated by commas' },
   concurrency: { env: 'REPROQ_CONCURRENCY', flags: '--concurrency <n>', takes: 'number', doc: 'runs at the same time' },
-  window: { env: 'REPROQ_WINDOW', flags: '--window <n>', takes: 'number', doc: 'runs leased at the same time (default: concurrency, and at most 4 more)' },
+  window: { env: 'REPROQ_WINDOW', flags: '--window <n>', takes: 'number', doc: 'runs leased at the same time (default: concurrency, and up to 32 more while runs are short)' },
   tasks: { env: 'REPROQ_TASKS', flags: '--tasks <pattern...>', takes: 'texts', doc: 'modules whose tasks run in this process, such as "tasks/*.ts"' },
   executors: { env: 'REPROQ_EXECUTORS', flags: '--executors [file]', takes: 'text', doc: 'which program runs which tasks and queues (EXECUTORS.md); without a value: reproq.executors.json' },
   allowTasks: { env: 'REPROQ_ALLOW_TASKS', flags: '--allow-tasks <prefixes>', takes: 'texts', doc: 'what executors may run: prefixes separated by commas, * for all (default: tasks., myapp.tasks.)' },

@@ -72,6 +72,17 @@ t.test('lanes of an older version change nothing, and once closed they stay clos
   t.strictSame(ledger.freeLanes(), [])
 })
 
+t.test('a lane whose window changes stays the same lane, so that what is on its way to it still counts', async (t) => {
+  const ledger = new Ledger('w', 100)
+  ledger.subscribe([{ queues: ['a'], window: 2 }, { queues: ['b', 'c'], window: 2 }], 1)
+  const before = ledger.freeLanes()
+  ledger.subscribe([{ queues: ['b', 'c'], window: 9 }, { queues: ['a', 'd'], window: 2 }], 2)
+  const after = ledger.freeLanes()
+  t.equal(after[0]?.queues, before[1]?.queues)
+  t.not(after[1]?.queues, before[0]?.queues)
+  t.strictSame(freeOf(ledger), [9, 2])
+})
+
 t.test('what a worker says it holds shows what it must stop and what it has forgotten', async (t) => {
   const ledger = new Ledger('w', 10)
   const accepted = ledger.add(lease('1', 'a', 'accepted'))

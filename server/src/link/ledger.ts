@@ -74,11 +74,15 @@ export class Ledger {
     }
   }
 
-  /** Replaces the lanes. A version that is not newer changes nothing (frames of an older intent). */
+  /**
+   * Replaces the lanes. A version that is not newer changes nothing (frames of an older intent). A lane of the same queues stays
+   * the same one for the dispatcher, who counts by it what is on its way.
+   */
   subscribe(lanes: Subscription[], version: number): boolean {
     if (version <= this.#subsVersion) return false
     this.#subsVersion = version
-    this.#lanes = lanes
+    const before = new Map(this.#lanes.map(({ queues }) => [queues.join('\0'), queues]))
+    this.#lanes = lanes.map(({ queues, window }) => ({ queues: before.get(queues.join('\0')) ?? queues, window }))
     return true
   }
 

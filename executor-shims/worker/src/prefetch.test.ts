@@ -1,0 +1,112 @@
+import t from 'tap'
+import { Prefetch } from './prefetch.js'
+import { leased } from './scripted-broker.test.given.js'
+import { given, partsWith } from './worker.test.given.js'
+
+function prefetch(options: { concurrency?: number; most?: number } = {}) {
+  const told: number[] = []
+  const one: Prefetch = new Prefetch({ concurrency: 2, most: 32, now: () => 0, isWaiting: () => false, stalled: () => {}, changed: () => told.push(one.extra), ...options })
+  return { told, ended: (count: number, wallMs: number) => Array.from({ length: count }, () => one.ended(wallMs)), extra: () => one.extra }
+}
+
+t.test('nothing is asked for in advance before it is known how long runs take', async (t) => {
+  t.equal(prefetch().extra(), 0)
+})
+
+t.test('what is asked for beyond the slots is what they do in about 50 ms, at most so many', async (t) => {
+  for (const [wallMs, extra] of [[0, 32], [0.5, 32], [5, 16], [20, 4], [50, 2], [99, 1], [101, 0], [60_000, 0]] as const) {
+    const { ended, told } = prefetch()
+    ended(10, wallMs)
+    t.same(told, extra === 0 ? [] : [extra], `${wallMs} ms`)
+  }
+})
+
+t.test('one long run among short ones ends it, until short ones outweigh that', async (t) => {
+  const { ended, extra, told } = prefetch()
+  ended(50, 1)
+  t.equal(extra(), 32)
+  ended(1, 5_000)
+  t.equal(extra(), 0)
+  ended(100, 1)
+  t.equal(extra(), 32)
+  t.ok(told.length < 10, `the broker was told ${told.length} times`)
+})
+
+t.test('times that vary a little change nothing', async (t) => {
+  const { ended, told } = prefetch()
+  ended(1, 6)
+  for (let n = 0; n < 100; n++) ended(1, n % 2 === 0 ? 5 : 8)
+  t.same(told, [16])
+})
+
+t.test('a worker whose window was set by hand keeps it', async (t) => {
+  const { ended, told } = prefetch({ most: 0 })
+  ended(100, 1)
+  t.same(told, [])
+})
+
+/** Concurrency 1 and no window of its own, after a first run during which the clock stood still. */
+async function quickWorker(t: Parameters<typeof given>[0]) {
+  let stoppedAt: number | undefined = performance.now()
+  const { executor, link, ...rest } = await given(t, { concurrency: 1 }, { prefetches: true, now: () => stoppedAt ?? performance.now() })
+  link.send({ t: 'runs', items: [leased(1, 'x')] })
+  await link.expect('accept')
+  ;(await executor.started(1)).settle({ outcome: 'ok', output: '1' })
+  const subs = await link.expect('subs')
+  stoppedAt = undefined
+  await link.expect('result')
+  link.send({ t: 'result_ok', items: [{ l: 1, disp: 'finalized' }] })
+  return { executor, link, subs, ...rest }
+}
+
+t.test('a worker begins with its slots, and asks for more when a run was short', async (t) => {
+  const { hello, subs } = await quickWorker(t)
+  t.same(hello.subs, [{ queues: ['default'], window: 1 }])
+  t.same(subs.items, [{ queues: ['default'], window: 33 }])
+})
+
+t.test('what waits behind a run that takes its time is given back uncounted, once the broker was told to send no more', async (t) => {
+  const { executor, link } = await quickWorker(t)
+  link.send({ t: 'runs', items: [2, 3, 4].map((run) => leased(run, 'x')) })
+  await link.expect('accept')
+  await executor.started(2)
+  t.same((await link.expect('subs')).items, [{ queues: ['default'], window: 1 }])
+  t.same((await link.expect('release')).items, [{ l: 3, reason: 'overload' }, { l: 4, reason: 'overload' }])
+  ;(await executor.started(2)).settle({ outcome: 'ok', output: '1' })
+  t.match((await link.expect('result')).items, [{ l: 2 }])
+  await link.beats(1)
+  t.equal(executor.executions.length, 2, 'they do not run here')
+})
+
+t.test('a window set by hand is kept, whatever waits in it', async (t) => {
+  const { executor, link } = await given(t, { concurrency: 1, window: 4 })
+  link.send({ t: 'runs', items: [1, 2].map((run) => leased(run, 'x')) })
+  await link.expect('accept')
+  ;(await executor.started(1)).settle({ outcome: 'ok', output: '1' })
+  await executor.started(2)
+  await link.expect('result')
+  link.send({ t: 'runs', items: [leased(3, 'x')] })
+  await link.expect('accept')
+  // Longer than a worker that adapts would wait.
+  await link.beats(15)
+  t.same(link.unread, [])
+})
+
+t.test('a run that was asked for in advance and is cancelled never starts; a drain gives it back', async (t) => {
+  const { executor, link, worker } = await quickWorker(t)
+  link.send({ t: 'runs', items: [2, 3, 4].map((run) => leased(run, 'x')) })
+  await link.expect('accept')
+  const running = await executor.started(2)
+  link.send({ t: 'cancel', items: [{ l: 3, mode: 'soft', grace_ms: 0, reason: 'cancelled' }] })
+  t.match((await link.expect('result')).items, [{ l: 3, outcome: 'cancelled' }])
+  link.send({ t: 'result_ok', items: [{ l: 3, disp: 'finalized' }] })
+  const drained = worker.drain()
+  await link.expect('drain')
+  t.same((await link.expect('release')).items, [{ l: 4, reason: 'shutdown' }])
+  running.settle({ outcome: 'ok', output: '1' })
+  t.match((await link.expect('result')).items, [{ l: 2, outcome: 'ok' }])
+  link.send({ t: 'result_ok', items: [{ l: 2, disp: 'finalized' }] })
+  await partsWith(link)
+  await drained
+  t.equal(executor.executions.length, 2)
+})
