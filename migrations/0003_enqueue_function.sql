@@ -1,11 +1,8 @@
 -- reproq_enqueue() and reproq_enqueue_workflow(): enqueue from SQL, inside the caller's own transaction.
 
--- Raises for a policy that the broker would read otherwise than it was meant: a key it does not know, or a value of another type.
-CREATE FUNCTION reproq_check_retry(retry jsonb) RETURNS void LANGUAGE plpgsql IMMUTABLE AS $$
-DECLARE
-  wrong text;
-BEGIN
-  SELECT format('%s: %s', key, value) INTO wrong FROM jsonb_each(retry)
+-- What is wrong with a policy (an object), or null: a key that the broker does not know, or a value it would read otherwise than it was meant.
+CREATE FUNCTION reproq_retry_fault(retry jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT format('%s: %s', key, value) FROM jsonb_each(retry)
    WHERE NOT coalesce(CASE
            WHEN key IN ('base_ms', 'cap_ms') THEN jsonb_typeof(value) = 'number' AND value >= '0'
            WHEN key = 'factor' THEN jsonb_typeof(value) = 'number' AND value >= '1'
@@ -13,12 +10,10 @@ BEGIN
            WHEN key = 'delays_ms' THEN jsonb_typeof(value) = 'array' AND value <> '[]' AND NOT value @? '$[*] ? (@.type() != "number" || @ < 0)'
            WHEN key = 'non_retryable' THEN jsonb_typeof(value) = 'array' AND NOT value @? '$[*] ? (@.type() != "string")'
          END, false)
-   ORDER BY key LIMIT 1;
-  IF FOUND THEN
-    RAISE EXCEPTION 'reproq_enqueue: retry takes no %', wrong USING ERRCODE = '22023',
-      HINT = 'Its keys are base_ms, factor, cap_ms, jitter, delays_ms, non_retryable: numbers, lists of numbers, of names of classes. Such as {"base_ms": 5000, "factor": 2, "cap_ms": 60000}; or {"delays_ms": [1000, 60000], "non_retryable": ["ValueError"]}.';
-  END IF;
-END $$;
+   ORDER BY key LIMIT 1
+$$;
+CREATE FUNCTION reproq_retry_hint() RETURNS text LANGUAGE sql IMMUTABLE
+  RETURN 'Its keys are base_ms, factor, cap_ms, jitter, delays_ms, non_retryable: numbers, lists of numbers, of names of classes. Such as {"base_ms": 5000, "factor": 2, "cap_ms": 60000}; or {"delays_ms": [1000, 60000], "non_retryable": ["ValueError"]}.';
 
 -- Null, or an argument left out, means the default. With an idempotency key, the first enqueue of that key and task makes
 -- a run and later ones are answered with it (deduplicated = true), for as long as the run is kept.
@@ -61,6 +56,7 @@ DECLARE
   key_digest bytea;
   holder bigint;
   rate_per_second real;
+  wrong text;
 BEGIN
   args := coalesce(args, '[]');
   kwargs := coalesce(kwargs, '{}');
@@ -90,8 +86,9 @@ BEGIN
   IF jsonb_typeof(retry) <> 'object' THEN
     RAISE EXCEPTION 'reproq_enqueue: retry is a JSON object; got %', jsonb_typeof(retry) USING ERRCODE = '22023';
   END IF;
-  IF retry IS NOT NULL THEN
-    PERFORM reproq_check_retry(retry);
+  wrong := reproq_retry_fault(retry);
+  IF wrong IS NOT NULL THEN
+    RAISE EXCEPTION 'reproq_enqueue: retry takes no %', wrong USING ERRCODE = '22023', HINT = reproq_retry_hint();
   END IF;
   IF priority NOT BETWEEN -32768 AND 32767 THEN
     RAISE EXCEPTION 'reproq_enqueue: priority is an integer from -32768 to 32767; got %', priority USING ERRCODE = '22023';
@@ -169,12 +166,64 @@ BEGIN
   END IF;
 END $$;
 
+-- The first thing that is wrong with the nodes of a workflow, or null: what the REST interface refuses is refused. A field that is null
+-- is left out. One statement for all nodes, for there may be many.
+CREATE FUNCTION reproq_nodes_fault(nodes jsonb, OUT fault text, OUT hint text) LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+  places CONSTANT jsonb := (SELECT jsonb_object_agg(n.node->>'name', n.place ORDER BY n.place DESC) FROM jsonb_array_elements(nodes) WITH ORDINALITY n (node, place) WHERE n.node->>'name' <> '');
+  graph CONSTANT text := 'Give each node a name of its own, and name in "after" only nodes that stand before it.';
+  fields CONSTANT text := 'A node has a name, a task, and: input or args and kwargs, queue, priority, delay_ms or run_after, max_attempts, timeout_ms, lock_key, concurrency_key with concurrency_limit, rate, fair_key, expires_at or expires_in_ms, retry, after, when.';
+BEGIN
+  SELECT w.fault, w.hint INTO fault, hint
+    FROM jsonb_array_elements(nodes) WITH ORDINALITY n (node, place)
+    CROSS JOIN LATERAL (
+      SELECT 1 AS step, '' AS key, CASE
+          WHEN jsonb_typeof(n.node) <> 'object' OR coalesce(n.node->>'name', '') = '' OR coalesce(n.node->>'task', '') = '' THEN format('node %s needs a name and a task', n.place)
+          WHEN (places->>(n.node->>'name'))::bigint <> n.place THEN format('two nodes are named "%s"', n.node->>'name') END AS fault, graph AS hint
+      UNION ALL
+      SELECT 2, f.key, CASE
+          WHEN f.key = 'priority' THEN format('node "%s" has the priority %s; it is an integer from -32768 to 32767', n.node->>'name', f.value)
+          WHEN f.key = 'when' THEN format('node "%s" has when: %s; it takes success, always or failure', n.node->>'name', f.value)
+          WHEN f.key = 'retry' THEN format('node "%s": retry takes no %s', n.node->>'name', CASE jsonb_typeof(f.value) WHEN 'object' THEN reproq_retry_fault(f.value) ELSE f.value::text END)
+          WHEN f.key = 'rate' THEN format('node "%s" has the rate %s; it needs a key, a limit of at least 1 and a per_ms above 0', n.node->>'name', f.value)
+          ELSE format('node "%s" takes no %s: %s', n.node->>'name', f.key, left(f.value::text, 100)) END,
+        CASE f.key WHEN 'retry' THEN reproq_retry_hint() WHEN 'rate' THEN 'For 100 starts a minute: {"key": "…", "limit": 100, "per_ms": 60000}.'
+          ELSE fields END
+        FROM jsonb_each(CASE jsonb_typeof(n.node) WHEN 'object' THEN n.node ELSE '{}' END) f
+       WHERE f.value <> 'null' AND NOT coalesce(CASE
+               WHEN f.key = 'input' THEN true
+               WHEN f.key IN ('name', 'task', 'queue', 'lock_key', 'concurrency_key', 'fair_key', 'run_after', 'expires_at') THEN jsonb_typeof(f.value) = 'string' AND f.value <> '""'
+               WHEN f.key IN ('max_attempts', 'timeout_ms', 'concurrency_limit', 'expires_in_ms') THEN f.value @? 'strict $ ? (@ >= 1 && @ % 1 == 0)'
+               WHEN f.key = 'priority' THEN f.value @? 'strict $ ? (@ >= -32768 && @ <= 32767 && @ % 1 == 0)'
+               WHEN f.key = 'delay_ms' THEN f.value @? 'strict $ ? (@ >= 0 && @ % 1 == 0)'
+               WHEN f.key = 'when' THEN f.value IN ('"success"', '"always"', '"failure"')
+               WHEN f.key = 'args' THEN jsonb_typeof(f.value) = 'array'
+               WHEN f.key IN ('kwargs', 'spec') THEN jsonb_typeof(f.value) = 'object'
+               WHEN f.key = 'after' THEN jsonb_typeof(f.value) = 'array' AND NOT f.value @? '$[*] ? (@.type() != "string")'
+               WHEN f.key = 'retry' THEN CASE jsonb_typeof(f.value) WHEN 'object' THEN reproq_retry_fault(f.value) IS NULL END
+               WHEN f.key = 'rate' THEN f.value @? 'strict $ ? (@.key.type() == "string" && @.key != "" && @.limit >= 1 && @.limit % 1 == 0 && @.per_ms > 0)'
+                 AND coalesce(nullif(f.value->'burst', 'null'), '1') @? 'strict $ ? (@ >= 1 && @ % 1 == 0)'
+             END, false)
+      UNION ALL
+      SELECT 3, '', 'node "' || (n.node->>'name') || '" has ' || CASE
+          WHEN coalesce(n.node->>'concurrency_key', n.node->>'concurrency_limit') IS NOT NULL AND num_nulls(n.node->>'concurrency_key', n.node->>'concurrency_limit') = 1 THEN 'a concurrency_key or a concurrency_limit alone; they go together'
+          WHEN num_nonnulls(n.node->>'run_after', n.node->>'delay_ms') = 2 THEN 'both run_after and delay_ms; give one'
+          WHEN num_nonnulls(n.node->>'expires_at', n.node->>'expires_in_ms') = 2 THEN 'both expires_at and expires_in_ms; give one'
+          WHEN n.node->'input' <> 'null' AND num_nonnulls(n.node->>'args', n.node->>'kwargs') > 0 THEN 'both input and args or kwargs; input is short for args: [input]' END, fields
+      UNION ALL
+      SELECT 4, '', (SELECT format('node "%s" comes after "%s", which does not stand before it', n.node->>'name', a)
+                       FROM jsonb_array_elements_text(CASE jsonb_typeof(n.node->'after') WHEN 'array' THEN n.node->'after' ELSE '[]' END) a
+                      WHERE coalesce((places->>a)::bigint, n.place) >= n.place LIMIT 1), graph
+    ) w
+   WHERE w.fault IS NOT NULL ORDER BY n.place, w.step, w.key LIMIT 1;
+END $$;
+
 -- Makes a workflow in the caller's transaction: all of its runs or none. nodes is an array of objects: name, task, and what
 -- else reproq_enqueue takes, by the names of the REST interface; after: names of runs that stand before it in the array;
--- when: "success" (the default), "always" or "failure". A run without `after` is ready at once. runs: their ids by name.
+-- when: "success" (the default), "always" or "failure". A run without `after` is ready at once. runs: their ids by name. checked: who calls, a broker, has made sure of the nodes.
 -- The tables for this come with 0006.
 -- Example: SELECT * FROM reproq_enqueue_workflow('[{"name": "a", "task": "app.fetch"}, {"name": "b", "task": "app.sum", "after": ["a"]}]');
-CREATE FUNCTION reproq_enqueue_workflow(nodes jsonb, name text DEFAULT NULL, idempotency_key text DEFAULT NULL,
+CREATE FUNCTION reproq_enqueue_workflow(nodes jsonb, name text DEFAULT NULL, idempotency_key text DEFAULT NULL, checked boolean DEFAULT false,
   OUT workflow_id uuid, OUT deduplicated boolean, OUT runs jsonb)
   LANGUAGE plpgsql SET reproq.internal TO 'off' SET reproq.advancing TO 'on' SET reproq.twins TO 'off' AS $$
 #variable_conflict use_variable
@@ -182,27 +231,19 @@ DECLARE
   ids bigint[];
   places jsonb;
   wrong text;
+  fix text;
   key_digest bytea;
 BEGIN
   IF nodes IS NULL OR jsonb_typeof(nodes) <> 'array' OR jsonb_array_length(nodes) = 0 THEN
     RAISE EXCEPTION 'reproq_enqueue_workflow: nodes is a JSON array of at least one object' USING ERRCODE = '22023';
   END IF;
-  SELECT jsonb_object_agg(n.node->>'name', n.place ORDER BY n.place DESC) INTO places
-    FROM jsonb_array_elements(nodes) WITH ORDINALITY n (node, place) WHERE n.node->>'name' <> '';
-  SELECT w.wrong INTO wrong
-    FROM jsonb_array_elements(nodes) WITH ORDINALITY n (node, place)
-    CROSS JOIN LATERAL (SELECT CASE
-      WHEN coalesce(n.node->>'name', '') = '' OR coalesce(n.node->>'task', '') = '' THEN format('node %s needs a name and a task', n.place)
-      WHEN (places->>(n.node->>'name'))::bigint <> n.place THEN format('two nodes are named "%s"', n.node->>'name')
-      WHEN coalesce(n.node->>'when', 'success') NOT IN ('success', 'always', 'failure') THEN format('node "%s" has when: "%s"; it takes success, always or failure', n.node->>'name', n.node->>'when')
-      WHEN coalesce((n.node->>'max_attempts')::int, 1) < 1 OR coalesce((n.node->>'timeout_ms')::float8, 1) < 1 OR n.node->>'queue' = '' THEN
-        format('node "%s": max_attempts and timeout_ms are at least 1 and queue is not empty', n.node->>'name')
-      ELSE (SELECT format('node "%s" comes after "%s", which does not stand before it', n.node->>'name', a)
-              FROM jsonb_array_elements_text(n.node->'after') a WHERE coalesce((places->>a)::bigint, n.place) >= n.place LIMIT 1) END AS wrong) w
-   WHERE w.wrong IS NOT NULL ORDER BY n.place LIMIT 1;
-  IF wrong IS NOT NULL THEN
-    RAISE EXCEPTION 'reproq_enqueue_workflow: %', wrong USING ERRCODE = '22023', HINT = 'Give each node a name of its own, and name in "after" only nodes that stand before it.';
+  IF NOT checked THEN
+    SELECT f.fault, f.hint INTO wrong, fix FROM reproq_nodes_fault(nodes) f;
   END IF;
+  IF wrong IS NOT NULL THEN
+    RAISE EXCEPTION 'reproq_enqueue_workflow: %', wrong USING ERRCODE = '22023', HINT = fix;
+  END IF;
+  SELECT jsonb_object_agg(n.node->>'name', n.place) INTO places FROM jsonb_array_elements(nodes) WITH ORDINALITY n (node, place);
 
   IF idempotency_key IS NOT NULL THEN
     key_digest := sha256(convert_to(chr(31) || 'workflow' || chr(31) || idempotency_key, 'UTF8'));
@@ -221,7 +262,7 @@ BEGIN
   INSERT INTO reproq_workflows (workflow_id, name, total) VALUES (workflow_id, name, cardinality(ids));
   INSERT INTO reproq_dependencies (child_id, parent_id)
   SELECT DISTINCT ids[n.place], ids[(places->>a)::bigint]
-    FROM jsonb_array_elements(nodes) WITH ORDINALITY n (node, place) CROSS JOIN LATERAL jsonb_array_elements_text(n.node->'after') a;
+    FROM jsonb_array_elements(nodes) WITH ORDINALITY n (node, place) CROSS JOIN LATERAL jsonb_array_elements_text(nullif(n.node->'after', 'null')) a;
   INSERT INTO task_runs (result_id, workflow_id, reproq_node, reproq_when, wait_count, status,
                          task_path, queue_name, priority, run_after, max_attempts, timeout_seconds, lock_key, concurrency_key, concurrency_limit,
                          expires_at, reproq_rate_key, reproq_rate_per_second, reproq_rate_burst, reproq_fair_key, reproq_retry, spec_json, spec_hash)
