@@ -1,11 +1,12 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { remoteTask, Reproq } from '../../sdk-ts/src/index.js'
 import { newEnvironment, pipInstall, type Python } from '../../test/django/python.js'
+import { STAND_IN, type DjangoEnvironment } from '../../test/django/reproq-django.js'
 import { BrokerProcess } from '../machine/broker.js'
 import { ROOT, temporaryFolder } from '../machine/folders.js'
 import type { Database } from '../machine/postgres.js'
@@ -37,18 +38,18 @@ export interface Contestant {
 const environment = (databaseUrl: string): NodeJS.ProcessEnv => ({ ...process.env, DJANGO_SETTINGS_MODULE: 'shop.settings', SHOP_DATABASE_URL: databaseUrl })
 
 /** Our worker, with one module in one mode, on a database of its own. */
-export function ours(mode: 'one-shot' | 'zygote' | 'loop', module: string, tasks: Contestant['tasks'], interpreter: string, freshDatabase: () => Promise<Database>): Contestant {
+export function ours(mode: 'one-shot' | 'zygote' | 'loop', module: string, tasks: Contestant['tasks'], { interpreter, variables }: DjangoEnvironment, freshDatabase: () => Promise<Database>): Contestant {
   return {
     name: `${mode} (${module})`,
     tasks,
     start: async () => {
       const database = await freshDatabase()
-      const env = environment(database.url)
+      const env = { ...environment(database.url), PYTHONPATH: [PYTHON_HOME, variables.PYTHONPATH].filter(Boolean).join(delimiter) }
       // Django's tables first, as in a team's project; the broker adopts them.
       mustRun(interpreter, ['manage.py', 'migrate', '-v', '0'], { cwd: PROJECT, env })
       const broker = await BrokerProcess.start(database.url)
       const flags = ['--url', broker.url, '--python', interpreter, '--python-module', module, '--python-mode', mode, '--allow-tasks', 'shop.tasks.', '--env', 'SHOP_DATABASE_URL', '--concurrency', String(PROCESSES), '--quiet']
-      const worker = spawn(process.execPath, [MAIN, 'worker', ...flags], { cwd: PROJECT, env: { ...env, REPROQ_TOKEN: broker.token, PYTHONPATH: PYTHON_HOME }, stdio: ['ignore', 'ignore', 'inherit'] })
+      const worker = spawn(process.execPath, [MAIN, 'worker', ...flags], { cwd: PROJECT, env: { ...env, REPROQ_TOKEN: broker.token }, stdio: ['ignore', 'ignore', 'inherit'] })
       const reproq = new Reproq({ url: broker.url, token: broker.token })
       return {
         pid: worker.pid as number,
@@ -80,7 +81,8 @@ export async function celery(cache: string, python: Python, databaseUrl: string)
     start: async () => {
       const port = 20_000 + (process.pid % 20_000)
       const server = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', temporaryFolder('redis')], { stdio: 'ignore' })
-      const env = { ...environment(databaseUrl), SHOP_PROJECT: PROJECT, SHOP_REDIS_URL: `redis://127.0.0.1:${port}/0` }
+      // Celery's environment has no reproq-django, which the project's settings name.
+      const env = { ...environment(databaseUrl), PYTHONPATH: STAND_IN, SHOP_PROJECT: PROJECT, SHOP_REDIS_URL: `redis://127.0.0.1:${port}/0` }
       const options = { cwd: join(ROOT, 'bench/python'), env }
       const worker = spawn(interpreter, ['-m', 'celery', '-A', 'celery_app', 'worker', '-P', 'prefork', '-c', String(PROCESSES), '-l', 'CRITICAL', '--without-gossip', '--without-mingle', '--without-heartbeat'], { ...options, stdio: 'ignore' })
       const producer = spawn(interpreter, ['celery_app.py'], { ...options, stdio: ['pipe', 'pipe', 'inherit'] })

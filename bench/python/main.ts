@@ -1,6 +1,5 @@
-import { join } from 'node:path'
-import { environmentWith, findPython } from '../../test/django/python.js'
-import { ROOT } from '../machine/folders.js'
+import { findPython } from '../../test/django/python.js'
+import { djangoEnvironment } from '../../test/django/reproq-django.js'
 import { Postgres } from '../machine/postgres.js'
 import { celery, ours, Skip, type Contestant, PROCESSES } from './contestants.js'
 import { childMegabytes, treeCpuSeconds } from './processes.js'
@@ -17,14 +16,14 @@ export async function benchPython({ quick, rounds, cache }: { quick: boolean; ro
   const python = findPython(12)
   if (!python) return console.log('skip: there is no Python 3.12 or newer, which Django 6 needs')
   const say = (line: string) => void process.stderr.write(`${line}\n`)
-  const interpreter = await environmentWith(python, join(ROOT, 'test/django/requirements.txt'), say)
+  const environment = await djangoEnvironment(python, say)
   const postgres = await Postgres.start()
   try {
     const fresh = () => postgres.freshDatabase()
     const contestants = [
-      ours('one-shot', 'standin.executor', [40, 10], interpreter, fresh),
-      ours('zygote', 'standin.executor', [1_000, 200], interpreter, fresh),
-      ours('loop', 'reproq_executor', [10_000, 2_000], interpreter, fresh),
+      ours('one-shot', 'reproq_django.executor', [40, 10], environment, fresh),
+      ours('zygote', 'reproq_django.executor', [1_000, 200], environment, fresh),
+      ours('loop', 'reproq_executor', [10_000, 2_000], environment, fresh),
       ...(await orSkipped(async () => celery(cache, python, (await fresh()).url))),
     ]
     const figures = new Map<string, Figures[]>(contestants.map(({ name }) => [name, []]))

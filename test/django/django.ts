@@ -6,10 +6,11 @@ import type { Test } from 'tap'
 import { MAIN } from '../helpers/broker.js'
 import { until } from '../helpers/wait.js'
 import { ROOT } from './python.js'
+import type { DjangoEnvironment } from './reproq-django.js'
 
 export const PROJECT = join(ROOT, 'test/django/project')
 
-const environment = (databaseUrl: string) => ({ ...process.env, DJANGO_SETTINGS_MODULE: 'shop.settings', SHOP_DATABASE_URL: databaseUrl })
+const variablesFor = ({ variables }: DjangoEnvironment, databaseUrl: string) => ({ ...process.env, ...variables, DJANGO_SETTINGS_MODULE: 'shop.settings', SHOP_DATABASE_URL: databaseUrl })
 
 /** A Django process of the project, beside the broker: where a team's web process is. */
 export class Django {
@@ -17,8 +18,8 @@ export class Django {
   readonly #answers: AsyncIterator<string>
   #last: Promise<unknown> = Promise.resolve()
 
-  constructor(t: Test, interpreter: string, databaseUrl: string) {
-    this.#child = spawn(interpreter, ['drive.py'], { cwd: PROJECT, env: environment(databaseUrl), stdio: ['pipe', 'pipe', process.env.REPROQ_TEST_LOG ? 'inherit' : 'ignore'] })
+  constructor(t: Test, environment: DjangoEnvironment, databaseUrl: string) {
+    this.#child = spawn(environment.interpreter, ['drive.py'], { cwd: PROJECT, env: variablesFor(environment, databaseUrl), stdio: ['pipe', 'pipe', process.env.REPROQ_TEST_LOG ? 'inherit' : 'ignore'] })
     this.#answers = createInterface({ input: this.#child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]()
     const ended = once(this.#child, 'exit')
     t.teardown(async () => {
@@ -45,7 +46,7 @@ export class Django {
 }
 
 export interface DjangoWorker {
-  interpreter: string
+  environment: DjangoEnvironment
   databaseUrl: string
   url: string
   token: string
@@ -56,12 +57,12 @@ export interface DjangoWorker {
 }
 
 /** `reproq worker` as a Django team starts it, in the project's folder. Resolves when the broker has welcomed it. */
-export async function djangoWorker(t: Test, { interpreter, databaseUrl, url, token, queues, concurrency, mode = [] }: DjangoWorker): Promise<void> {
+export async function djangoWorker(t: Test, { environment, databaseUrl, url, token, queues, concurrency, mode = [] }: DjangoWorker): Promise<void> {
   const child = spawn(
     process.execPath,
     [MAIN, 'worker', '--url', url, '--queues', queues, '--concurrency', String(concurrency), '--window', String(concurrency), '--json',
-     '--python', interpreter, '--python-module', 'standin.executor', '--allow-tasks', 'shop.tasks.', '--env', 'SHOP_DATABASE_URL', ...mode],
-    { cwd: PROJECT, env: { ...environment(databaseUrl), REPROQ_TOKEN: token }, stdio: ['ignore', 'pipe', 'pipe'] },
+     '--python', environment.interpreter, '--python-module', 'reproq_django.executor', '--allow-tasks', 'shop.tasks.', '--env', 'SHOP_DATABASE_URL', ...mode],
+    { cwd: PROJECT, env: { ...variablesFor(environment, databaseUrl), REPROQ_TOKEN: token }, stdio: ['ignore', 'pipe', 'pipe'] },
   )
   const exited = once(child, 'exit')
   t.teardown(async () => {

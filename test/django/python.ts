@@ -45,9 +45,9 @@ export async function newEnvironment(python: Python, folder: string): Promise<st
   return join(folder, 'bin/python')
 }
 
-/** Installs with pip, and throws what pip said. */
-export async function pipInstall(interpreter: string, args: string[]): Promise<void> {
-  await run(interpreter, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-input', '--retries', '2', '--timeout', '20', ...args])
+/** Installs with pip, and throws what pip said. After `limitMs` it is ended. */
+export async function pipInstall(interpreter: string, args: string[], limitMs = 600_000): Promise<void> {
+  await run(interpreter, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-input', '--retries', '2', '--timeout', '20', ...args], { timeout: limitMs })
 }
 
 /** The interpreter of an environment that has `requirements`, made once per contents of that file and Python version. */

@@ -19,10 +19,10 @@ from django.db import connection, transaction  # noqa: E402
 from django.tasks import task_backends  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
+from reproq_django import workflows  # noqa: E402
+from reproq_django.models import PeriodicTask, QueueControl, TaskRun, WorkflowRun  # noqa: E402
 from shop import tasks  # noqa: E402
 from shop.models import Customer, Note  # noqa: E402
-from standin import encoding, workflows  # noqa: E402
-from standin.models import QueueControl, TaskRun  # noqa: E402
 
 NAMES = {**globals(), "kept": {}}
 

@@ -13,10 +13,10 @@ DATABASES = {
         "PORT": _url.port,
     }
 }
-INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "standin", "shop"]
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "reproq_django", "shop"]
 TASKS = {
-    "default": {"BACKEND": "standin.backend.Backend", "QUEUES": []},
-    "undeduplicated": {"BACKEND": "standin.backend.Backend", "QUEUES": [], "OPTIONS": {"DEDUP_ACTIVE": False}},
+    "default": {"BACKEND": "reproq_django.backend.ReproqBackend", "QUEUES": []},
+    "undeduplicated": {"BACKEND": "reproq_django.backend.ReproqBackend", "QUEUES": [], "OPTIONS": {"DEDUP_ACTIVE": False}},
 }
 SECRET_KEY = "only for tests"
 USE_TZ = True

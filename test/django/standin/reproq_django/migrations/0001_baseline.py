@@ -1,13 +1,13 @@
 """Reproq's tables as Django makes them, and the SQL beside them that no model can say."""
 
 import django.db.models.deletion
-import django.utils.timezone
 from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
 
     initial = True
+    atomic = False  # for CREATE INDEX CONCURRENTLY
 
     dependencies = [
     ]
@@ -22,8 +22,8 @@ class Migration(migrations.Migration):
                 ('failure_count', models.IntegerField(default=0)),
                 ('callback_result_id', models.BigIntegerField(null=True)),
                 ('status', models.TextField(default='RUNNING')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                ('created_at', models.DateTimeField()),
+                ('updated_at', models.DateTimeField()),
             ],
             options={
                 'db_table': 'workflow_runs',
@@ -73,8 +73,8 @@ class Migration(migrations.Migration):
                 ('hostname', models.TextField()),
                 ('concurrency', models.IntegerField()),
                 ('queues', models.JSONField(default=list)),
-                ('started_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('last_seen_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('started_at', models.DateTimeField(auto_now_add=True)),
+                ('last_seen_at', models.DateTimeField(auto_now=True)),
                 ('version', models.TextField(blank=True, null=True)),
             ],
             options={
@@ -93,7 +93,7 @@ class Migration(migrations.Migration):
                 ('spec_hash', models.CharField(max_length=64)),
                 ('task_path', models.TextField(blank=True, null=True)),
                 ('status', models.TextField(default='READY')),
-                ('enqueued_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('enqueued_at', models.DateTimeField(auto_now_add=True)),
                 ('started_at', models.DateTimeField(blank=True, null=True)),
                 ('last_attempted_at', models.DateTimeField(blank=True, null=True)),
                 ('finished_at', models.DateTimeField(blank=True, null=True)),
@@ -119,17 +119,28 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('updated_at', models.DateTimeField(auto_now=True)),
                 ('cancel_requested', models.BooleanField(default=False)),
-                ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, to='standin.taskrun')),
+                ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, to='reproq_django.taskrun')),
             ],
             options={
                 'db_table': 'task_runs',
-                'indexes': [models.Index(fields=['status'], name='task_runs_status_26197d_idx'), models.Index(fields=['queue_name', 'status'], name='task_runs_queue_n_50e8d6_idx'), models.Index(fields=['concurrency_key', 'status'], name='task_runs_conc_status_idx'), models.Index(fields=['task_path'], name='idx_task_runs_task_path')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('task_path__isnull', False), models.Q(('task_path', ''), _negated=True)), name='task_runs_task_path_not_empty')],
+                'indexes': [models.Index(fields=['status'], name='task_runs_status_26197d_idx'), models.Index(fields=['queue_name', 'status'], name='task_runs_queue_n_50e8d6_idx'), models.Index(fields=['concurrency_key', 'status'], name='task_runs_conc_status_idx')],
+            },
+        ),
+        migrations.CreateModel(
+            name='RateLimit',
+            fields=[
+                ('key', models.TextField(primary_key=True, serialize=False)),
+                ('tokens_per_second', models.FloatField()),
+                ('burst_size', models.IntegerField()),
+                ('current_tokens', models.FloatField()),
+                ('last_refilled_at', models.DateTimeField()),
+            ],
+            options={
+                'db_table': 'rate_limits',
+                'managed': False,
             },
         ),
         migrations.RunSQL("""
-            CREATE INDEX IF NOT EXISTS idx_task_runs_claim_due ON task_runs
-              (queue_name, COALESCE(run_after, '-infinity'::timestamptz), priority DESC, enqueued_at) WHERE status = 'READY';
             CREATE OR REPLACE FUNCTION reproq_task_path_from_spec() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN
               IF NEW.task_path IS NULL OR NEW.task_path = '' THEN
@@ -139,5 +150,11 @@ class Migration(migrations.Migration):
             END $$;
             CREATE TRIGGER trg_task_runs_task_path BEFORE INSERT OR UPDATE OF spec_json, task_path ON task_runs
               FOR EACH ROW EXECUTE FUNCTION reproq_task_path_from_spec();
+            ALTER TABLE task_runs ADD CONSTRAINT task_runs_task_path_not_empty CHECK (task_path IS NOT NULL AND task_path <> '');
+        """),
+        migrations.RunSQL("CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_task_runs_task_path ON task_runs (task_path)"),
+        migrations.RunSQL("""
+            CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_task_runs_claim_due ON task_runs
+              (queue_name, COALESCE(run_after, '-infinity'::timestamptz), priority DESC, enqueued_at) WHERE status = 'READY'
         """),
     ]

@@ -1,4 +1,4 @@
-"""``python -m standin.executor``: runs one attempt by Reproq's contract. Knows no result descriptor: the envelope is stdout."""
+"""``python -m reproq_django.executor``: runs one attempt by Reproq's contract. Knows no result descriptor: the envelope is stdout."""
 
 import argparse
 import asyncio
@@ -10,17 +10,6 @@ import os
 import signal
 import sys
 import traceback
-from dataclasses import dataclass, field
-
-
-@dataclass
-class Context:
-    result_id: str
-    attempt: int
-    task_path: str
-    queue_name: str
-    priority: int
-    metadata: dict = field(default_factory=dict)
 
 
 def main():
@@ -67,30 +56,32 @@ def run(spec, options):
     import django
 
     django.setup()
-    from django.tasks.signals import task_finished, task_started
     from django.utils.module_loading import import_string
 
-    from .backend import Backend, result_of
-    from .encoding import decode
+    from .context import TaskContext
     from .models import TaskRun
+    from .serialization import decode_payload
+    from .signals import task_finished, task_started
 
-    row = TaskRun.objects.get(pk=options.result_id)
-    task = import_string(options.task_path or spec["task_path"])
-    context = Context(options.result_id, options.attempt, task.module_path, row.queue_name, row.priority, row.metadata_json)
-    args = [*([context] if spec.get("takes_context") else []), *decode(spec["args"])]
-    result = result_of(row)
-    task_started.send(Backend, task_result=result)
-    status = "FAILED"
+    path = options.task_path or spec["task_path"]
+    task = import_string(path)
+    # A run without a row runs all the same.
+    metadata = TaskRun.objects.filter(pk=options.result_id).values_list("metadata_json", flat=True).first() or {}
+    context = TaskContext(options.result_id, options.attempt, path, spec.get("queue_name"), spec.get("priority"), metadata=metadata)
+    sent = {"sender": "reproq_django.executor", "task_context": context}
     try:
-        value = task.func(*args, **decode(spec["kwargs"]))
+        args = [*([context] if spec.get("takes_context") or task.takes_context else []), *decode_payload(spec["args"])]
+        kwargs = decode_payload(spec["kwargs"])
+        task_started.send_robust(**sent)
+        value = task.func(*args, **kwargs)
         value = asyncio.run(value) if inspect.iscoroutine(value) else value
-        status = "SUCCESSFUL"
-        return value
-    finally:
-        object.__setattr__(result, "status", status)
-        task_finished.send(Backend, task_result=result)
-        row.metadata_json = context.metadata
-        row.save(update_fields=["metadata_json", "updated_at"])
+    except Exception as error:
+        context.save_metadata()
+        task_finished.send_robust(**sent, ok=False, error=str(error))
+        raise
+    context.save_metadata()
+    task_finished.send_robust(**sent, ok=True)
+    return value
 
 
 if __name__ == "__main__":

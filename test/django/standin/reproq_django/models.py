@@ -1,8 +1,6 @@
-"""Reproq's tables, as Django makes them: no default is in the database."""
+"""Reproq's tables, as Django makes them: no default is in the database. What no model says is in the migration."""
 
 from django.db import models
-from django.db.models import Q
-from django.utils import timezone
 
 
 class TaskRun(models.Model):
@@ -15,7 +13,7 @@ class TaskRun(models.Model):
     spec_hash = models.CharField(max_length=64)
     task_path = models.TextField(null=True, blank=True)
     status = models.TextField(default="READY")
-    enqueued_at = models.DateTimeField(default=timezone.now)
+    enqueued_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
     last_attempted_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -49,10 +47,6 @@ class TaskRun(models.Model):
             models.Index(fields=["status"], name="task_runs_status_26197d_idx"),
             models.Index(fields=["queue_name", "status"], name="task_runs_queue_n_50e8d6_idx"),
             models.Index(fields=["concurrency_key", "status"], name="task_runs_conc_status_idx"),
-            models.Index(fields=["task_path"], name="idx_task_runs_task_path"),
-        ]
-        constraints = [
-            models.CheckConstraint(condition=Q(task_path__isnull=False) & ~Q(task_path=""), name="task_runs_task_path_not_empty"),
         ]
 
 
@@ -93,8 +87,8 @@ class Worker(models.Model):
     hostname = models.TextField()
     concurrency = models.IntegerField()
     queues = models.JSONField(default=list)
-    started_at = models.DateTimeField(default=timezone.now)
-    last_seen_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(auto_now_add=True)
+    last_seen_at = models.DateTimeField(auto_now=True)
     version = models.TextField(null=True, blank=True)
 
     class Meta:
@@ -110,9 +104,23 @@ class WorkflowRun(models.Model):
     failure_count = models.IntegerField(default=0)
     callback_result_id = models.BigIntegerField(null=True)
     status = models.TextField(default="RUNNING")
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
 
     class Meta:
         managed = False
         db_table = "workflow_runs"
+
+
+class RateLimit(models.Model):
+    """Nor this one."""
+
+    key = models.TextField(primary_key=True)
+    tokens_per_second = models.FloatField()
+    burst_size = models.IntegerField()
+    current_tokens = models.FloatField()
+    last_refilled_at = models.DateTimeField()
+
+    class Meta:
+        managed = False
+        db_table = "rate_limits"
