@@ -45,7 +45,7 @@ async function reproqDjangoIn(interpreter: string): Promise<string | undefined> 
 
 async function install(interpreter: string): Promise<string | undefined> {
   try {
-    await pipInstall(interpreter, ['--retries', '0', '--only-binary', ':all:', '--constraint', REQUIREMENTS, RELEASES], INSTALL_LIMIT_MS)
+    await pipInstall(interpreter, ['--retries', '0', '--only-binary', ':all:', '--requirement', REQUIREMENTS, RELEASES], INSTALL_LIMIT_MS)
   } catch {
     return undefined
   }
