@@ -1,9 +1,24 @@
 -- Reproq's own tables as they are, on an empty database; on one that Django's migrations or the Go SQL made:
--- the defaults, columns and tables that are missing. Rewrites no row and can run again.
+-- the defaults, columns and tables that are missing. Rewrites only rows that lack their task_path, and can run again.
 --
 -- Reproq's indexes on columns that change (status, leased_until, …) are left out on purpose: with one of them, every
 -- status change writes to every index of the table; without, it is a HOT update. Ready, scheduled and leased runs are
 -- found through the narrow tables of 0002 instead. An adopted database keeps the indexes it has.
+
+-- The first releases of Reproq had an enumerated status and arrays. What comes here would fail on them in words that help nobody.
+DO $$
+DECLARE
+  wrong text;
+BEGIN
+  SELECT string_agg(format('%s.%s is %s', k.tab, k.col, format_type(a.atttypid, NULL)), ', ') INTO wrong
+    FROM (VALUES ('task_runs', 'result_id', 'bigint'), ('task_runs', 'status', 'text'), ('task_runs', 'worker_ids', 'jsonb'), ('task_runs', 'errors_json', 'jsonb'),
+                 ('reproq_workers', 'queues', 'jsonb')) AS k (tab, col, type)
+    JOIN pg_attribute a ON a.attrelid = to_regclass(k.tab) AND a.attname = k.col
+   WHERE format_type(a.atttypid, NULL) <> k.type;
+  IF wrong IS NOT NULL THEN
+    RAISE EXCEPTION 'These tables are of a Reproq older than its migration 0001_baseline: %. Upgrade reproq-django (manage.py migrate) or reproq-worker (its own SQL migrations) first, then run this again', wrong;
+  END IF;
+END $$;
 
 CREATE TABLE IF NOT EXISTS task_runs (
   result_id         bigserial PRIMARY KEY,
@@ -99,6 +114,20 @@ CREATE TABLE IF NOT EXISTS workflow_runs (
   created_at         timestamptz NOT NULL DEFAULT now(),
   updated_at         timestamptz NOT NULL DEFAULT now()
 );
+
+-- Columns that came into Reproq's migrations after databases had been made by them; Django does not add them to those either.
+ALTER TABLE task_runs
+  ADD COLUMN IF NOT EXISTS task_path text,
+  ADD COLUMN IF NOT EXISTS concurrency_key text,
+  ADD COLUMN IF NOT EXISTS concurrency_limit integer NOT NULL DEFAULT 0,
+  ADD COLUMN IF NOT EXISTS metadata_json jsonb NOT NULL DEFAULT '{}',
+  ADD COLUMN IF NOT EXISTS last_error text,
+  ADD COLUMN IF NOT EXISTS failed_at timestamptz;
+ALTER TABLE periodic_tasks
+  ADD COLUMN IF NOT EXISTS concurrency_key text,
+  ADD COLUMN IF NOT EXISTS concurrency_limit integer NOT NULL DEFAULT 0;
+-- The CHECK below holds every later change of a row to it: without a path it could be neither started nor ended.
+UPDATE task_runs SET task_path = coalesce(nullif(spec_json->>'task_path', ''), 'unknown') WHERE task_path IS NULL OR task_path = '';
 
 -- Tables that Django made have no defaults in the database. SET DEFAULT touches no row.
 ALTER TABLE task_runs

@@ -120,6 +120,35 @@ for (const [producer, file] of [['Django', 'django-schema.sql'], ['the Go worker
   })
 }
 
+/** What Django's tables lack that were made by reproq-django 0.1.511: later releases changed the migration that had made them. */
+const BEFORE = `
+  ALTER TABLE task_runs DROP COLUMN task_path CASCADE, DROP COLUMN concurrency_key, DROP COLUMN concurrency_limit, DROP COLUMN metadata_json, DROP COLUMN last_error, DROP COLUMN failed_at;
+  ALTER TABLE periodic_tasks DROP COLUMN concurrency_key, DROP COLUMN concurrency_limit;
+  DROP TABLE reproq_queue_controls;
+  DROP TRIGGER IF EXISTS trg_task_runs_task_path ON task_runs;
+  DROP FUNCTION reproq_task_path_from_spec`
+
+t.test('a database of an earlier reproq-django gets what came later, and its runs can be run', async (t) => {
+  const { url, pool } = await emptyDatabase(t)
+  await pool.query(readFileSync(new URL('../../../../test/compat/django-schema.sql', import.meta.url), 'utf8'))
+  await pool.query(ROWS)
+  await pool.query(BEFORE)
+  await pool.query(`UPDATE task_runs SET spec_json = '{}' WHERE result_id = 2`)
+
+  await migrate({ url })
+
+  const fresh = await testDatabase(t)
+  t.same(await defaults(pool), await defaults(fresh.pool))
+  t.same((await pool.query('SELECT result_id::int AS id, task_path FROM task_runs ORDER BY 1')).rows, [1, 2, 3, 4, 5].map((id) => ({ id, task_path: id === 2 ? 'unknown' : 'app.send' })))
+  await pool.query(`UPDATE task_runs SET status = 'RUNNING'`)
+})
+
+t.test("a database from before Reproq's baseline is refused, with what is wrong and what to do", async (t) => {
+  const { url, pool } = await emptyDatabase(t)
+  await pool.query(`CREATE TYPE task_status AS ENUM ('READY'); CREATE TABLE task_runs (result_id bigint, status task_status, worker_ids text[])`)
+  await t.rejects(migrate({ url }), { code: 'MIGRATION_FAILED', message: /task_runs\.status is task_status, task_runs\.worker_ids is text\[\]\. Upgrade/ })
+})
+
 async function connect(t: Test, url: string): Promise<pg.Client> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
