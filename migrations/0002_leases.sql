@@ -58,6 +58,11 @@ CREATE TABLE reproq_leases (
   session_id bigint NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
+-- RUNNING under a lease of somebody else's: the Go worker's. When that has passed, a broker takes the run back.
+CREATE TABLE reproq_foreign_leases (
+  result_id bigint PRIMARY KEY
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
+
 CREATE TABLE reproq_idempotency (
   key_hash  bytea PRIMARY KEY,
   result_id bigint NOT NULL REFERENCES task_runs (result_id) ON DELETE CASCADE
@@ -107,6 +112,9 @@ CREATE FUNCTION reproq_track_insert() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM reproq_admit(NEW);
   PERFORM reproq_hold(NEW);
+  IF NEW.status = 'RUNNING' THEN
+    INSERT INTO reproq_foreign_leases VALUES (NEW.result_id) ON CONFLICT DO NOTHING;
+  END IF;
   RETURN NULL;
 END $$;
 
@@ -128,6 +136,13 @@ BEGIN
     DELETE FROM reproq_leases WHERE result_id = NEW.result_id;
     UPDATE task_runs SET reproq_lease_id = NULL WHERE result_id = NEW.result_id;
   END IF;
+  IF NEW.status = 'RUNNING' THEN
+    IF (OLD.status, OLD.leased_by) IS DISTINCT FROM (NEW.status, NEW.leased_by) THEN
+      INSERT INTO reproq_foreign_leases VALUES (NEW.result_id) ON CONFLICT DO NOTHING;
+    END IF;
+  ELSIF OLD.status = 'RUNNING' THEN
+    DELETE FROM reproq_foreign_leases f WHERE f.result_id = NEW.result_id;
+  END IF;
   IF NEW.status = 'READY' AND OLD.status IN ('SUCCESSFUL', 'FAILED', 'CANCELLED') AND NEW.cancel_requested AND OLD.cancel_requested THEN
     -- Admin's retry leaves the wish to cancel standing. It was about the run that has ended, and would end this one at once.
     UPDATE task_runs SET cancel_requested = false WHERE result_id = NEW.result_id;
@@ -142,6 +157,7 @@ CREATE FUNCTION reproq_track_delete() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM reproq_withdraw(OLD);
   DELETE FROM reproq_leases l WHERE l.result_id = OLD.result_id;
+  DELETE FROM reproq_foreign_leases f WHERE f.result_id = OLD.result_id;
   RETURN NULL;
 END $$;
 
@@ -170,3 +186,5 @@ INSERT INTO reproq_ready (queue_name, claim_key, result_id)
   SELECT queue_name, reproq_claim_key(priority, enqueued_at), result_id FROM task_runs WHERE status = 'READY' AND (run_after IS NULL OR run_after <= now());
 INSERT INTO reproq_scheduled
   SELECT run_after, result_id FROM task_runs WHERE status = 'READY' AND run_after > now();
+INSERT INTO reproq_foreign_leases
+  SELECT result_id FROM task_runs WHERE status = 'RUNNING';

@@ -82,16 +82,17 @@ export async function placesOf(others: pg.Pool, id: string): Promise<string[]> {
 
 /**
  * Runs whose narrow tables do not say what their row says: READY is in exactly one of ready, scheduled and blocked, under its
- * own key; what waits and expires is in expiring; under one of our leases is RUNNING, and what is RUNNING holds its keys; everything else is nowhere.
+ * own key; what waits and expires is in expiring; what is RUNNING is under one of our leases or somebody else's, and holds its keys; everything else is nowhere.
  */
 export async function misplaced(others: pg.Pool): Promise<unknown[]> {
   const { rows } = await others.query(`
-    SELECT coalesce(t.result_id, r.result_id, s.result_id, b.result_id, l.result_id, h.result_id)::text AS run, t.status, r.claim_key, s.run_after, b.key, l.session_id, h.keys
+    SELECT coalesce(t.result_id, r.result_id, s.result_id, b.result_id, l.result_id, f.result_id, h.result_id)::text AS run, t.status, r.claim_key, s.run_after, b.key, l.session_id, h.keys
       FROM task_runs t
       FULL JOIN reproq_ready r ON r.result_id = t.result_id
       FULL JOIN reproq_scheduled s ON s.result_id = t.result_id
       FULL JOIN reproq_blocked b ON b.result_id = t.result_id
       FULL JOIN reproq_leases l ON l.result_id = t.result_id
+      FULL JOIN reproq_foreign_leases f ON f.result_id = t.result_id
       FULL JOIN (SELECT result_id, array_agg(key ORDER BY key) AS keys FROM reproq_holds GROUP BY result_id) h ON h.result_id = t.result_id
      WHERE t.result_id IS NULL
         OR num_nonnulls(r.result_id, s.result_id, b.result_id) <> (t.status = 'READY')::int
@@ -101,6 +102,7 @@ export async function misplaced(others: pg.Pool): Promise<unknown[]> {
         OR coalesce(h.keys, '{}') <> CASE WHEN t.status = 'RUNNING' THEN ARRAY(SELECT k FROM unnest(reproq_keys(t.lock_key, t.concurrency_key, t.concurrency_limit)) k ORDER BY k COLLATE "C") ELSE '{}' END
         OR s.run_after <> t.run_after
         OR (t.status IN ('WAITING', 'READY') AND isfinite(t.expires_at) AND NOT EXISTS (SELECT FROM reproq_expiring e WHERE (e.expires_at, e.result_id) = (t.expires_at, t.result_id)))
-        OR (l.result_id IS NOT NULL) <> (t.status = 'RUNNING' AND t.reproq_lease_id IS NOT NULL)`)
+        OR (l.result_id IS NOT NULL) <> (t.status = 'RUNNING' AND t.reproq_lease_id IS NOT NULL)
+        OR (f.result_id IS NOT NULL) <> (t.status = 'RUNNING' AND t.reproq_lease_id IS NULL)`)
   return rows
 }

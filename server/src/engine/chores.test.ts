@@ -1,5 +1,5 @@
 import t from 'tap'
-import { givenDatabase, givenLeased, givenSession, misplaced, rowOf, statusOf } from '../../../test/helpers/given.js'
+import { givenDatabase, givenForeignRun, givenLeased, givenSession, misplaced, rowOf, statusOf } from '../../../test/helpers/given.js'
 import { loadConfig } from '../config.js'
 import { Events } from '../events.js'
 import { cancel } from '../runs/cancel.js'
@@ -101,4 +101,20 @@ t.test('a lease that may be on its way is not stray, nor one of a session that s
   t.equal(await statusOf(others, lease.run), 'RUNNING', 'its worker has moved to another broker, which knows it')
   await releaseStray(choresOf(db, [], [session]).context)
   t.equal(await statusOf(others, lease.run), 'READY')
+})
+
+t.test('what a worker of somebody else left RUNNING is taken back, and everybody is told', async (t) => {
+  const { db, others } = await givenDatabase(t)
+  const id = await givenForeignRun(others, { status: 'RUNNING', leased_by: 'go-1', attempts: 1, leased_until: '2020-01-01Z', lock_key: 'k' })
+  const { context } = choresOf(db, [], [])
+  const events = new Events()
+  const heard: unknown[] = []
+  events.on('run.settled', ({ runId, status, cause, workerId }) => heard.push([runId, status, cause, workerId]))
+  events.on('keys.freed', () => heard.push('keys.freed'))
+  const logged: unknown[] = []
+  const log = { info: (fields: unknown) => logged.push(fields) }
+  await chores({ ...context, events, log } as unknown as ChoreContext).find(({ name }) => name === 'reclaim')?.runOnce()
+  t.strictSame(heard, [[id, 'READY', 'lease_expiry', 'go-1'], 'keys.freed'])
+  t.strictSame(logged, [{ count: 1 }])
+  t.strictSame(await misplaced(others), [])
 })

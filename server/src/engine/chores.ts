@@ -10,6 +10,7 @@ import { extendLeases, overdue } from '../runs/watch.js'
 import { stray } from '../sessions/sessions.js'
 import type { Dispatch } from './dispatch.js'
 import { lookAround, type Dues } from './dues.js'
+import { reclaimAll } from './expiry.js'
 import type { Chore } from './loop.js'
 import type { Settle } from './settle.js'
 
@@ -57,6 +58,7 @@ export function chores(context: ChoreContext): Chore[] {
     { name: 'buckets', everyMs: config.lookMs, runOnce: () => forgetFullBuckets(context.pool) },
     { name: 'tenants', everyMs: 6 * config.lookMs, runOnce: () => forgetIdleTenants(context.pool) },
     { name: 'holds', everyMs: 6 * config.lookMs, runOnce: () => letGoStale(context) },
+    { name: 'reclaim', everyMs: 6 * config.lookMs, runOnce: () => reclaimForeign(context) },
     { name: 'extend', everyMs: config.leaseMs / 4, runOnce: () => extend(context) },
   ]
 }
@@ -90,6 +92,11 @@ async function letGoStale({ pool, dues, log }: ChoreContext): Promise<void> {
   if (count === 0) return
   log.warn({ count }, 'keys were held for runs that do not run (a TRUNCATE, or a restored backup?); they are free again')
   dues.blocked.expect(0)
+}
+
+async function reclaimForeign(context: ChoreContext): Promise<void> {
+  const count = await reclaimAll(context)
+  if (count > 0) context.log.info({ count }, "runs of workers that are none of this database's brokers' were left RUNNING; they were taken back")
 }
 
 async function extend({ pool, holdings, config }: ChoreContext): Promise<void> {

@@ -3,7 +3,7 @@ import type { Pool } from '../db/pool.js'
 import type { Events } from '../events.js'
 import { expire, type Expired } from '../runs/expire.js'
 import { settled } from '../runs/find.js'
-import { nextExpiry, reap } from '../sessions/sessions.js'
+import { nextExpiry, reap, reclaim, type Reaped } from '../sessions/sessions.js'
 import type { Left } from './due.js'
 
 export interface ExpiryContext {
@@ -47,13 +47,27 @@ export async function endExpiredSessions(context: ExpiryContext): Promise<Left> 
 
 const isOver = (nextMs: number | null) => nextMs !== null && nextMs <= 0
 
+/** Takes back what workers that are none of ours (the Go worker) left RUNNING. Returns how many runs that were. */
+export async function reclaimAll({ pool, events }: Pick<ExpiryContext, 'pool' | 'events'>): Promise<number> {
+  let count = 0
+  for (let rows = await reclaim(pool); rows.length > 0; rows = await reclaim(pool)) {
+    tellLost(events, rows)
+    count += rows.length
+  }
+  return count
+}
+
 async function reapAll({ pool, events, config }: ExpiryContext): Promise<void> {
   const rows = await reap(pool, config.quarantineCrashes)
+  tellLost(events, rows)
+  const lost = new Map(rows.flatMap(({ sessionId, workerId }) => (sessionId && workerId ? [[sessionId, workerId] as const] : [])))
+  for (const [sessionId, workerId] of lost) events.emit('session.lost', { sessionId, workerId })
+}
+
+function tellLost(events: Events, rows: readonly Reaped[]): void {
   for (const { workerId, run, status, queue, task, attempt } of rows) {
     if (run === null || status === null || queue === null) continue
     events.emit('run.settled', { runId: run, queue, task: task ?? '', status, attempt: attempt ?? 0, workerId: workerId ?? undefined, cause: 'lease_expiry', delayMs: 0, wallMs: undefined })
   }
   if (rows.some(({ keyed }) => keyed)) events.emit('keys.freed', {})
-  const lost = new Map(rows.flatMap(({ sessionId, workerId }) => (sessionId && workerId ? [[sessionId, workerId] as const] : [])))
-  for (const [sessionId, workerId] of lost) events.emit('session.lost', { sessionId, workerId })
 }

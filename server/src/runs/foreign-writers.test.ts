@@ -1,5 +1,6 @@
 import t from 'tap'
 import { givenDatabase, givenForeignRun, givenLeased, givenRuns, givenSession, misplaced, placesOf, rowOf, statusOf, type Given } from '../../../test/helpers/given.js'
+import { reclaim } from '../sessions/sessions.js'
 import { finalize, refusals } from './finalize.js'
 import { lease } from './lease.js'
 import { release } from './release.js'
@@ -163,4 +164,43 @@ t.test('a queue control that changes is said, so that a resumed queue moves at o
   const given = await givenDatabase(t)
   t.strictSame(await notifications(given, () => given.others.query(`INSERT INTO reproq_queue_controls (queue_name, paused) VALUES ('a', true)`)), ['reproq_ready'])
   t.strictSame(await notifications(given, () => given.others.query('UPDATE reproq_queue_controls SET paused = false')), ['reproq_ready'])
+})
+
+t.test('what a dead Go worker left RUNNING is taken back when its lease has passed, as Reproq does', async (t) => {
+  const given = await givenDatabase(t)
+  const theirs = (lease: string, columns: Record<string, unknown> = {}) =>
+    givenForeignRun(given.others, { status: 'RUNNING', leased_by: 'go-1', attempts: 1, max_attempts: 3, leased_until: lease, ...columns })
+  const past = '2020-01-01Z'
+  const again = await theirs(past, { lock_key: 'k' })
+  const last = await theirs(past, { attempts: 3 })
+  const unwanted = await theirs(past, { cancel_requested: true })
+  const alive = await theirs('2126-01-01Z')
+  const endless = await givenForeignRun(given.others, { status: 'RUNNING' })
+  const claimed = await givenForeignRun(given.others)
+  await given.others.query(`UPDATE task_runs SET status = 'RUNNING', leased_by = 'go-2', leased_until = now() - interval '1 s', attempts = 1 WHERE result_id = $1`, [claimed])
+  const ours = await givenLeased(given.db, await givenSession(given.db, 'w'))
+  await given.others.query(`UPDATE task_runs SET leased_until = $2 WHERE result_id = $1`, [ours.run, past])
+
+  const taken = await reclaim(given.db)
+  t.strictSame(taken.map(({ run, status, workerId, keyed }) => [run, status, workerId, keyed]).sort(), [
+    [again, 'READY', 'go-1', true],
+    [last, 'FAILED', 'go-1', false],
+    [unwanted, 'CANCELLED', 'go-1', false],
+    [claimed, 'READY', 'go-2', false],
+  ])
+  t.match(await rowOf(given.others, last), { leased_by: null, failed_at: Date, finished_at: Date, last_error: /^lease_expiry/, errors_json: [{ kind: 'lease_expiry', worker_id: 'go-1', attempt: 3 }] })
+  t.match(await rowOf(given.others, again), { attempts: 1, last_error: null, finished_at: null, errors_json: [{ kind: 'lease_expiry' }] })
+  t.strictSame((await given.others.query('SELECT result_id::text AS run FROM reproq_foreign_leases ORDER BY result_id')).rows, [{ run: alive }, { run: endless }], 'nobody knows that these are not run')
+  t.strictSame(await placesOf(given.others, ours.run), ['leased'])
+  t.strictSame((await given.others.query('SELECT key FROM reproq_freed')).rows, [{ key: 'lock:k' }])
+  t.strictSame(await reclaim(given.db), [])
+  t.strictSame(await misplaced(given.others), [])
+  await given.others.query(`DELETE FROM task_runs WHERE result_id = $1`, [alive])
+  await given.others.query(`UPDATE task_runs SET status = 'SUCCESSFUL' WHERE result_id = $1`, [endless])
+  t.strictSame((await given.others.query('SELECT * FROM reproq_foreign_leases')).rows, [])
+
+  await theirs('2126-01-01Z')
+  await given.others.query('TRUNCATE task_runs CASCADE')
+  await reclaim(given.db)
+  t.strictSame((await given.others.query('SELECT * FROM reproq_foreign_leases')).rows, [], 'also what went past the triggers')
 })

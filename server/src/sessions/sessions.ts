@@ -81,7 +81,7 @@ export async function reconcile(db: Db, sessionId: string, held: Pick<HeldLease,
   return db.query(reconcileSql, [sessionId, held.map((item) => item.run), held.map((item) => item.lease)])
 }
 
-interface Reaped {
+export interface Reaped {
   sessionId: string | null
   workerId: string | null
   run: string | null
@@ -96,6 +96,13 @@ const reapSql = statement<[number], Reaped>(import.meta.url, 'reap.sql')
 /** Ends expired sessions and settles what they held. A run that lost its worker for the `quarantineCrashes`th time (0: never) is not tried again. */
 export function reap(db: Db, quarantineCrashes = 0): Promise<Reaped[]> {
   return db.query(reapSql, [quarantineCrashes])
+}
+
+const reclaimSql = statement<[], Reaped>(import.meta.url, 'reclaim.sql')
+
+/** Takes back runs whose lease was somebody else's and has passed, at most a hundred. */
+export function reclaim(db: Db): Promise<Reaped[]> {
+  return db.query(reclaimSql, [])
 }
 
 const nextExpirySql = statement<[], { nextMs: number | null }>(import.meta.url, 'next-expiry.sql')
