@@ -157,6 +157,59 @@ async function asOneShop(t: Test, environment: DjangoEnvironment, mode: readonly
     t.strictSame((await resultOf(id)).metadata, { visits: ['Rome'] })
   })
 
+  await t.test('metadata that the web process keeps, also while the run waits, is there for it', async (t) => {
+    await pause('other', true)
+    const id = await enqueue(`tasks.visit.using(queue_name="other").enqueue("Oslo")`)
+    await django.run(`task_backends["default"].save_metadata(given, {"visits": ["Bonn"]})`, id)
+    t.strictSame(await placesOf(pool, id), ['ready'])
+    await pause('other', false)
+    t.strictSame((await finished(id)).metadata, { visits: ['Bonn', 'Oslo'] })
+  })
+
+  await t.test('what a call says of its run: run_after, priority, keys', async (t) => {
+    const id = await enqueue(`tasks.add.enqueue(1, 1, run_after=timedelta(seconds=1), priority=7)`)
+    t.strictSame(await placesOf(pool, id), ['scheduled'])
+    t.match(await rowOf(pool, id), { priority: 7, spec_json: { priority: 7, kwargs: {} } })
+    const keyed = await django.run<string[]>(`
+      return [result.id for milliseconds in (200, 201) for result in (
+          tasks.nap.enqueue("bed", milliseconds, lock_key="bed"), tasks.nap.enqueue("bath", milliseconds, concurrency_key="bath", concurrency_limit=1))]`)
+    for (const id of keyed) await finished(id)
+    for (const where of ['bed', 'bath']) {
+      const said = (await notes()).filter((text) => text.endsWith(where))
+      t.strictSame(said, [`in ${where}`, `out ${where}`, `in ${where}`, `out ${where}`], 'one at a time')
+    }
+    t.equal(await valueOf(id), 2)
+  })
+
+  await t.test('from async code', async (t) => {
+    const result = await django.run<[string, number]>(`
+      async def wait():
+          result = await tasks.add.aenqueue(20, 22)
+          again = await task_backends["default"].aget_result(result.id)
+          return [result.id, (await asyncio.to_thread(again.wait, 20)).result]
+      return asyncio.run(wait())`)
+    t.equal(result[1], 42)
+  })
+
+  await t.test('EXPIRES_IN: what is not started in time is not started', async (t) => {
+    await pause('other', true)
+    const id = await django.run<string>(`
+      task_backends["default"].options["EXPIRES_IN"] = timedelta(seconds=1)
+      try:
+          return tasks.note.using(queue_name="other").enqueue("too late").id
+      finally:
+          del task_backends["default"].options["EXPIRES_IN"]`)
+    t.match(await finished(id), { status: 'CANCELLED', errors: [{ kind: 'expired' }] })
+    await pause('other', false)
+  })
+
+  await t.test('a row of periodic_tasks fires', async (t) => {
+    await django.run(`
+      PeriodicTask.objects.create(name="tick", cron_expr="* * * * *", task_path="shop.tasks.note", payload_json={"args": ["tick"], "kwargs": {}}, next_run_at=timezone.now())`)
+    t.ok(await until('it has run', async () => (await notes()).includes('tick'), 20_000))
+    await django.run(`PeriodicTask.objects.filter(name="tick").update(enabled=False)`)
+  })
+
   await t.test('a failure shows its traceback in Django, after all attempts; one that exits without an envelope too', async (t) => {
     const sold = await enqueue(`tasks.sell.enqueue("lamp")`)
     const left = await enqueue(`tasks.leave.enqueue(3)`)
@@ -292,6 +345,14 @@ async function asOneShop(t: Test, environment: DjangoEnvironment, mode: readonly
       t.strictSame(await placesOf(pool, id), ['ready'])
       await django.run(`TaskRun.objects.get(pk=given).delete()`, id)
       t.strictSame(await placesOf(pool, id), [])
+    })
+
+    await t.test('an old run is deleted, and what hung on it stays', async (t) => {
+      const parent = await enqueue(`tasks.sell.enqueue("chair")`)
+      await finished(parent)
+      const { rows } = await pool.query(`INSERT INTO task_runs (spec_json, spec_hash, status, parent_id) VALUES ('{"task_path": "t"}', '', 'FAILED', $1) RETURNING result_id::text AS id`, [parent])
+      await django.run(`TaskRun.objects.filter(status__in=["FAILED"], finished_at__lt=timezone.now(), pk=given).delete()`, parent)
+      t.equal((await rowOf(pool, (rows[0] as { id: string }).id)).parent_id, null)
     })
   })
 

@@ -12,6 +12,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 django.setup()
 
 # Names that steps may use.
+import asyncio  # noqa: E402
 from datetime import timedelta  # noqa: E402
 
 from django.core.management import call_command  # noqa: E402

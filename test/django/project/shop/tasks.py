@@ -85,3 +85,10 @@ def dawdle(text):
     Note.objects.create(text=f"{text} started")
     time.sleep(60)
     Note.objects.create(text=f"{text} finished")
+
+
+@task
+def nap(where, milliseconds):
+    Note.objects.create(text=f"in {where}")
+    time.sleep(milliseconds / 1000)
+    Note.objects.create(text=f"out {where}")
