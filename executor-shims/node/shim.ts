@@ -32,7 +32,8 @@ if (!Number.isInteger(fd) || fd <= 2 || positionals.length === 0 || !(values.loo
 // Removed, so that a program a task starts does not take the channel for its own.
 delete process.env.REPROQ_RESULT_FD
 try {
-  const executor = new InProcessExecutor(await loadTasks(positionals))
+  // The worker reads what this process prints.
+  const executor = new InProcessExecutor(await loadTasks(positionals), { captureConsole: false })
   // Nobody waits for the results any more, and nobody would stop the tasks.
   const channel = new Channel(fd, () => process.exit(1))
   if (values.loop) new Loop(executor, channel).start(values.concurrent === true)

@@ -1,6 +1,9 @@
 import t from 'tap'
+import { createWorker } from '../../executor-shims/worker/src/worker.js'
 import { remoteTask, type LogEntry, type RunEvent } from '../../sdk-ts/src/index.js'
 import { testBroker } from '../helpers/broker.js'
+import { reproq as command } from '../helpers/cli.js'
+import { chat } from '../helpers/ledger-tasks.js'
 import { until } from '../helpers/wait.js'
 import { workerProcess } from '../helpers/worker.js'
 
@@ -56,4 +59,39 @@ t.test('a TypeScript handler: its log, its progress, and what it left for the ne
   const large = await reproq.enqueue(call('ledger.keep'), { args: [{ bytes: 300_000 }] }, { maxAttempts: 1 })
   const settled = await large.settled({ timeout: '20s' })
   t.match(settled.run.errors, [{ class: 'CheckpointTooLarge', message: /"ledger.keep" is 300002 bytes, the broker's limit is 262144/ }])
+})
+
+t.test('what TypeScript handlers write to console is output of their runs, at the same time and apart', async (t) => {
+  t.testdir()
+  const broker = await testBroker(t)
+  const { reproq, url, token } = broker
+  const worker = await workerProcess(t, { urls: url, token, name: 'typescript', concurrency: 2, tasks: 'ledger' })
+  const names = ['Ada', 'Grace']
+  const runs = await Promise.all(names.map((name) => reproq.enqueue(chat, { name, turns: 20 })))
+  const heard = await Promise.all(runs.map((run) => all(run.logs({ follow: true }))))
+  const expected = (name: string) => Array.from({ length: 20 }, (_, at) => `${name} says ${at + 1}\n`).join('')
+  names.forEach((name, at) => {
+    t.equal(joined(heard[at] as LogEntry[], 'stdout'), expected(name))
+    t.equal(joined(heard[at] as LogEntry[], 'stderr'), `${name} is done\n`)
+  })
+  const { rows } = await broker.database.pool.query<{ logs_uri: string }>('SELECT logs_uri FROM task_runs ORDER BY result_id')
+  for (const [at, { logs_uri: uri }] of rows.entries()) {
+    t.equal(await (await fetch(uri)).text(), heard[at]?.map(({ text }) => text).join(''), 'and in a browser')
+    t.same(await command(t, ['runs', 'logs', runs[at]?.id as string], { env: { REPROQ_URL: url, REPROQ_TOKEN: token } }), { code: 0, stdout: await (await fetch(uri)).text(), stderr: '' })
+  }
+  const ofWorker = worker.said.filter(({ event }) => event === 'run.output')
+  t.equal(ofWorker.length, 42, 'the worker shows it as it shows that of other languages')
+  t.match(ofWorker[0], { task: 'ledger.chat', stream: 'stdout', text: /says 1\n/ })
+})
+
+t.test('with the capture off, console is that of the worker', async (t) => {
+  const { reproq, url, token } = await testBroker(t)
+  const worker = await workerProcess(t, { urls: url, token, name: 'typescript', tasks: 'ledger', env: { REPROQ_CAPTURE_CONSOLE: 'off' } })
+  const own = await createWorker({ url, token, tasks: [chat], queues: ['own'], captureConsole: false })
+  t.teardown(() => own.stop())
+  for (const queue of ['default', 'own']) {
+    const run = await reproq.enqueue(chat, { name: queue, turns: 1 }, { queue })
+    t.same(await all(run.logs({ follow: true })), [])
+  }
+  t.match(worker.log(), /^default says 1$/m)
 })

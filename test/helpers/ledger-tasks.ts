@@ -76,6 +76,18 @@ export const resume = defineTask({
   },
 })
 
+/** Prints its name in turn with another run that does the same. */
+export const chat = defineTask({
+  name: 'ledger.chat',
+  async run({ input: { name, turns } }: TaskContext<{ name: string; turns: number }>) {
+    for (let turn = 1; turn <= turns; turn++) {
+      console.log(`${name} says %d`, turn)
+      await sleep(10)
+    }
+    console.error(`${name} is done`)
+  },
+})
+
 /** Keeps a checkpoint of this size. */
 export const keep = defineTask({
   name: 'ledger.keep',

@@ -1,6 +1,7 @@
 import type { Parent, TaskContext, TaskLog } from '../../../sdk-ts/src/define-task.js'
 import { durationMs, InvalidDuration, type Duration } from '../../../sdk-ts/src/duration.js'
 import { CheckpointTooLarge, ExtendRefused, InvalidInput, ParentsUnavailable } from '../../../sdk-ts/src/errors.js'
+import { unheard } from './console-capture.js'
 import type { Assignment, Voice } from './executor.js'
 import type { OutputOf, TaskReference } from '../../../sdk-ts/src/task-reference.js'
 import { abortSignalOf, type StopSignal } from './stop-signal.js'
@@ -110,7 +111,8 @@ function parentsOf({ task, run, spec }: Assignment): Record<string, Parent> {
 function heardBy(log: TaskLog, voice: Voice | undefined): TaskLog {
   if (!voice) return log
   const write = (level: keyof TaskLog) => (message: string, fields?: Record<string, unknown>) => {
-    log[level](message, fields)
+    // It may well write to console.
+    unheard(() => log[level](message, fields))
     voice.print('log', `${level} ${message}${fields ? ` ${JSON.stringify(fields)}` : ''}\n`)
   }
   return { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }

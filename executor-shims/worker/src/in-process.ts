@@ -1,5 +1,6 @@
-import type { Task, TaskLog } from '../../../sdk-ts/src/define-task.js'
+import type { Task, TaskContext, TaskLog } from '../../../sdk-ts/src/define-task.js'
 import { InvalidOutput } from '../../../sdk-ts/src/errors.js'
+import { captureConsole, withListener, type Listener } from './console-capture.js'
 import { describeError } from './describe-error.js'
 import { Stop, type Assignment, type Executor, type Settlement, type Voice } from './executor.js'
 import { AttemptContext } from './attempt-context.js'
@@ -10,6 +11,13 @@ import { StopSource, type StopSignal } from './stop-signal.js'
 export interface InProcessOptions {
   /** Where the lines of `ctx.log` go, beside the broker. Default: standard error, one line each, led by task and run. */
   log?: (assignment: Assignment) => TaskLog
+  /**
+   * What code writes to console while its run goes on is output of that run, however many run at the same time. It needs Node's
+   * AsyncLocalStorage, which makes each promise of this process cost a little more. Default: true.
+   */
+  captureConsole?: boolean
+  /** Where that goes, beside the broker. Default: where console writes. */
+  onPrint?: (assignment: Assignment, stream: 'stdout' | 'stderr', text: string) => void
 }
 
 /**
@@ -26,11 +34,16 @@ export class InProcessExecutor implements Executor {
   /** What runs, and how each is given up. */
   readonly #running = new Map<StopSource, () => void>()
   readonly #log: (assignment: Assignment) => TaskLog
+  readonly #captures: boolean
+  readonly #onPrint: InProcessOptions['onPrint']
+  #releaseConsole: (() => void) | undefined
 
   /** Throws InvalidOption when two tasks share a name. */
   constructor(tasks: readonly Task[], options: InProcessOptions = {}) {
     this.#tasks = tasksByName(tasks)
     this.#log = options.log ?? standardErrorLog
+    this.#captures = options.captureConsole ?? true
+    this.#onPrint = options.onPrint
   }
 
   /** Names of the tasks it runs. */
@@ -51,9 +64,12 @@ export class InProcessExecutor implements Executor {
     const follow = () => stopping.abort(stopOf(signal))
     if (signal.aborted) return settleStopped(stopOf(signal), assignment)
     signal.addEventListener('abort', follow)
+    const listener = voice && this.#captures ? this.#listen(assignment, voice) : undefined
     try {
-      return await this.#settledOrGivenUp(this.#attempt(task, assignment, stopping, voice), assignment, stopping)
+      return await this.#settledOrGivenUp(this.#attempt(task, assignment, stopping, voice, listener), assignment, stopping)
     } finally {
+      // Code may go on, also after it was given up; its run has ended.
+      if (listener) listener.hear = undefined
       signal.removeEventListener('abort', follow)
       this.#running.delete(stopping)
     }
@@ -65,11 +81,26 @@ export class InProcessExecutor implements Executor {
       stopping.abort(new Stop('shutdown', true))
       giveUp()
     }
+    this.#releaseConsole?.()
+    this.#releaseConsole = undefined
   }
 
-  async #attempt(task: Task, assignment: Assignment, stopping: StopSource, voice: Voice | undefined): Promise<Settlement> {
+  #listen(assignment: Assignment, voice: Voice): Listener {
+    this.#releaseConsole ??= captureConsole()
+    const onPrint = this.#onPrint
+    return {
+      hear(stream, text, write) {
+        voice.print(stream, text)
+        if (onPrint) onPrint(assignment, stream, text)
+        else write()
+      },
+    }
+  }
+
+  async #attempt(task: Task, assignment: Assignment, stopping: StopSource, voice: Voice | undefined, listener: Listener | undefined): Promise<Settlement> {
     try {
-      const output = await task.perform(new AttemptContext(assignment, stopping, this.#log, voice))
+      const context = new AttemptContext(assignment, stopping, this.#log, voice)
+      const output = await (listener ? withListener(listener, perform, task, context) : task.perform(context))
       return { outcome: 'ok', output: jsonText(task.name, output) }
     } catch (error) {
       return stopping.aborted ? settleStopped(stopOf(stopping), assignment, failed(error)) : failed(error)
@@ -94,6 +125,10 @@ export class InProcessExecutor implements Executor {
       void attempt.then(settle)
     })
   }
+}
+
+function perform(task: Task, context: TaskContext): Promise<unknown> {
+  return task.perform(context)
 }
 
 /** `undefined` is null. What is no JSON would be none in the next attempt too, so that failure is final. */

@@ -17,6 +17,8 @@ export interface WorkerOptions {
   token?: string
   /** Tasks to run in this process. */
   tasks?: readonly Task[]
+  /** What those write to console while they run is output of their run. Default: true; see InProcessOptions. */
+  captureConsole?: boolean
   /** In order, after `tasks`: the first that serves a task runs it. The worker stops them when it ends. */
   executors?: readonly Executor[]
   /** Default: ["default"]. */
@@ -65,7 +67,7 @@ const PREFETCH = 32
 
 /** Throws InvalidOption for what cannot work. */
 export function settingsOf(options: WorkerOptions): WorkerSettings {
-  const executors = [...(options.tasks ? [new InProcessExecutor(options.tasks)] : []), ...(options.executors ?? [])]
+  const executors = [...(options.tasks ? [new InProcessExecutor(options.tasks, { captureConsole: options.captureConsole ?? true })] : []), ...(options.executors ?? [])]
   if (executors.length === 0) throw new InvalidOption('A worker without tasks and executors can run nothing', 'pass tasks: [...], or executors: [...]')
   return {
     urls: options.urls ?? [options.url ?? environment('REPROQ_URL') ?? 'http://127.0.0.1:4700'],

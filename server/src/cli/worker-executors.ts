@@ -9,6 +9,7 @@ import { splitCommand } from './split-command.js'
 
 export interface ExecutorFlags {
   tasks?: string[]
+  captureConsole?: 'on' | 'off'
   executors?: string | true
   python?: string | true
   pythonModule: string
@@ -37,14 +38,14 @@ export interface Found {
 export async function executorsOf(flags: ExecutorFlags, output: Output): Promise<Found> {
   const surroundings: Surroundings = { onLog: output, onOutput: (text) => process.stderr.write(text), concurrency: flags.concurrency }
   const entries = entriesOf(flags)
-  const found = [...(await inProcess(flags)), ...entries.map((entry) => executorOf(entry, surroundings))]
+  const found = [...(await inProcess(flags, output)), ...entries.map((entry) => executorOf(entry, surroundings))]
   if (found.length === 0) throw new InvalidOption('This worker has nothing to run', "add --tasks 'tasks/*.ts', --python, --executors, or --executor <command>")
   return { executors: found.map(({ executor }) => executor), described: found.map(({ description }) => description), folders: [...new Set(entries.map(({ cwd }) => cwd))] }
 }
 
-async function inProcess({ tasks }: ExecutorFlags): Promise<Described[]> {
+async function inProcess({ tasks, captureConsole }: ExecutorFlags, onPrint: Output): Promise<Described[]> {
   if (!tasks) return []
-  const executor = new InProcessExecutor(await loadTasks(tasks))
+  const executor = new InProcessExecutor(await loadTasks(tasks), { captureConsole: captureConsole !== 'off', onPrint })
   return [{ executor, description: `typescript: ${executor.tasks.join(', ')}` }]
 }
 

@@ -21,6 +21,7 @@ export const workerSettings = {
   concurrency: { env: 'REPROQ_CONCURRENCY', flags: '--concurrency <n>', takes: 'number', doc: 'runs at the same time' },
   window: { env: 'REPROQ_WINDOW', flags: '--window <n>', takes: 'number', doc: 'runs leased at the same time (default: concurrency, and up to 32 more while runs are short)' },
   tasks: { env: 'REPROQ_TASKS', flags: '--tasks <pattern...>', takes: 'texts', doc: 'modules whose tasks run in this process, such as "tasks/*.ts"' },
+  captureConsole: { env: 'REPROQ_CAPTURE_CONSOLE', flags: '--capture-console <on|off>', takes: 'text', doc: 'whether what these write to console is output of their run (default: on)' },
   executors: { env: 'REPROQ_EXECUTORS', flags: '--executors [file]', takes: 'text', doc: 'which program runs which tasks and queues (EXECUTORS.md); without a value: reproq.executors.json' },
   allowTasks: { env: 'REPROQ_ALLOW_TASKS', flags: '--allow-tasks <prefixes>', takes: 'texts', doc: 'what executors may run: prefixes separated by commas, * for all (default: tasks., myapp.tasks.)' },
   name: { env: 'REPROQ_WORKER_NAME', flags: '--name <name>', takes: 'text', doc: 'what this worker is called (default: host name and process id)' },

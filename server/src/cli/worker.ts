@@ -36,6 +36,7 @@ export function registerWorker(program: Command): void {
     .addOption(optionOf(workerSettings.concurrency).argParser(count('--concurrency')).default(10))
     .addOption(optionOf(workerSettings.window).argParser(count('--window')))
     .addOption(optionOf(workerSettings.tasks).argParser(collectPatterns))
+    .addOption(optionOf(workerSettings.captureConsole).choices(['on', 'off']))
     .addOption(optionOf(workerSettings.executors))
     .option('--python [interpreter]', 'run Python tasks; without a value: $VIRTUAL_ENV, ./.venv, ./venv, python3')
     .option('--python-module <module>', 'the executor to run in it', 'reproq_executor')
