@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -63,11 +63,13 @@ t.test('npm start: once, again, beside another, stopped, forced, and with its Po
   const { dataDir } = postgres()
   t.teardown(() => rmSync(dataDir, { recursive: true, force: true }))
   for (const line of [/✔ postgres .*embedded/, /✔ schema .*applied/, new RegExp(`✔ broker .*:${port} `), /✔ worker .*typescript/, /✔ hello {2}run \d+/, /↻ flaky/]) t.match(first.said(), line)
-  t.equal(state().pid, 0, 'nothing that looks alive is left')
+  t.notOk(existsSync(join(folder, '.reproq/dev.json')), 'nothing that looks alive is left')
+  const token = readFileSync(join(folder, '.reproq/token'), 'utf8').trim()
 
   const second = dev()
   await second.says(UP)
   t.match(second.said(), /up to date/, 'the second start is warm')
+  t.equal(state().token, token, 'and has the same token')
   const found = await fetch(`${state().url}/v1/runs/1`, { headers: { authorization: `Bearer ${state().token}` } })
   t.match(await found.json(), { status: 'SUCCESSFUL' }, 'and finds the runs of the first')
   const beside = dev()
@@ -89,6 +91,7 @@ t.test('npm start: once, again, beside another, stopped, forced, and with its Po
   forced.child.kill('SIGINT')
   await forced.says(/Ctrl-C again/)
   forced.child.kill('SIGINT')
+  t.ok(existsSync(join(folder, '.reproq/dev.json')), 'nobody cleans up after that, as after a crash')
   const left = postgres().pid
   t.equal(await forced.ended, 130, 'the second Ctrl-C')
   await until('Postgres ends by itself then', () => !isAlive(left))
@@ -107,6 +110,7 @@ t.test('npm start: once, again, beside another, stopped, forced, and with its Po
   t.equal(await orphan.ended, 1)
   t.match(orphan.said(), /DATABASE_LOST/)
   t.notMatch(orphan.said(), /^\{/m, 'no raw JSON')
+  t.notOk(existsSync(join(folder, '.reproq/dev.json')))
 })
 
 t.test('a broker that cannot start says why and ends', { timeout: 60_000 }, async (t) => {

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import { Reproq } from '../../../sdk-ts/src/index.js'
-import { readDevState } from './dev-state.js'
+import { devAccess } from './dev-state.js'
 
 export interface BrokerOptions {
   url?: string
@@ -16,9 +16,8 @@ export function addBrokerOptions(command: Command): Command {
 
 /** The broker that a command talks to. */
 export function brokerOf(options: BrokerOptions): Reproq {
-  const dev = readDevState()
-  const url = options.url ?? (process.env.REPROQ_URL || undefined) ?? dev?.url
-  // A token of this folder is nobody else's business.
-  const token = options.token ?? (process.env.REPROQ_TOKEN || undefined) ?? (url === dev?.url ? dev?.token : undefined)
+  const dev = devAccess(options.url ?? (process.env.REPROQ_URL || undefined))
+  const { url } = dev
+  const token = options.token ?? (process.env.REPROQ_TOKEN || undefined) ?? dev.token
   return new Reproq({ ...(url !== undefined && { url }), ...(token !== undefined && { token }) })
 }

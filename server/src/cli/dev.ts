@@ -14,7 +14,7 @@ import { devLog } from './dev-log.js'
 import { followOthers } from './dev-others.js'
 import { resetDev } from './dev-reset.js'
 import { syncSchedules } from './dev-schedules.js'
-import { type DevState, isRunning, markStopped, readDevState, writeDevState } from './dev-state.js'
+import { type DevState, forgetDevState, isRunning, readDevState, readDevToken, writeDevState } from './dev-state.js'
 import { DevWorker } from './dev-worker.js'
 import { exitCodeOf, exitCodes } from './exit-codes.js'
 import { explain, paint } from './explain.js'
@@ -53,7 +53,7 @@ export function registerDev(program: Command): void {
     .action(async (options: Options, command: Command) => {
       const before = readDevState()
       if (before && (await isRunning(before))) await attach(before, options, command)
-      else await dev(options, before?.token)
+      else await dev(options, readDevToken())
     })
   command
     .command('reset')
@@ -95,9 +95,8 @@ async function dev(options: Options, knownToken: string | undefined): Promise<ne
     const { broker, url } = await startBroker(options, database.url)
     parts.unshift(broker)
     const python = pythonOf(options.python)
-    const state = { pid: process.pid, url, token, database: database.url, python: python !== undefined }
-    writeDevState(state)
-    parts.unshift({ stop: async () => markStopped(state) })
+    writeDevState({ pid: process.pid, url, token, database: database.url, python: python !== undefined })
+    parts.unshift({ stop: async () => forgetDevState() })
     line('broker', `${url}   docs ${url}/docs`)
 
     announceRuns(broker.events, new Reproq({ url, token }))
@@ -138,8 +137,7 @@ async function dev(options: Options, knownToken: string | undefined): Promise<ne
 async function giveUp(error: unknown, worker: DevWorker | undefined): Promise<never> {
   process.stderr.write(explain(error))
   worker?.kill()
-  const state = readDevState()
-  if (state?.pid === process.pid) markStopped(state)
+  forgetDevState()
   process.exit(1)
 }
 

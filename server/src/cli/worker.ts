@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { InvalidOption } from '../../../sdk-ts/src/errors.js'
 import { watchCode } from '../../../executor-shims/worker/src/watch-code.js'
 import { Worker } from '../../../executor-shims/worker/src/worker.js'
-import { readDevState } from './dev-state.js'
+import { devAccess } from './dev-state.js'
 import { exitCodeOf, exitCodes } from './exit-codes.js'
 import { explain } from './explain.js'
 import { interpreterOf, PYTHON_MODES } from './python.js'
@@ -58,9 +58,9 @@ export function registerWorker(program: Command): void {
 
 async function work(flags: WorkerFlags): Promise<void> {
   const lines = linesFor(flags)
-  const dev = readDevState()
-  const urls = flags.url ?? (dev ? [dev.url] : undefined)
-  const token = flags.token ?? dev?.token
+  const dev = devAccess(flags.url?.join(','))
+  const urls = flags.url ?? (dev.url === undefined ? undefined : [dev.url])
+  const token = flags.token ?? dev.token
   if (flags.python !== undefined) mustRun(flags.python === true ? interpreterOf(process.cwd(), process.env.VIRTUAL_ENV) : flags.python)
   const { executors, described, folders } = await executorsOf(flags, lines.output)
   const worker = new Worker({
