@@ -38,9 +38,9 @@ export interface Contestant {
 const environment = (databaseUrl: string): NodeJS.ProcessEnv => ({ ...process.env, DJANGO_SETTINGS_MODULE: 'shop.settings', SHOP_DATABASE_URL: databaseUrl })
 
 /** Our worker, with one module in one mode, on a database of its own. */
-export function ours(mode: 'one-shot' | 'zygote' | 'loop', module: string, tasks: Contestant['tasks'], { interpreter, variables }: DjangoEnvironment, freshDatabase: () => Promise<Database>): Contestant {
+export function ours(mode: 'one-shot' | 'zygote' | 'loop', module: string, tasks: Contestant['tasks'], { interpreter, version, variables }: DjangoEnvironment, freshDatabase: () => Promise<Database>): Contestant {
   return {
-    name: `${mode} (${module})`,
+    name: `${mode} (${module}${module === 'reproq_executor' ? '' : version ? ` ${version}` : ', its stand-in'})`,
     tasks,
     start: async () => {
       const database = await freshDatabase()

@@ -82,7 +82,8 @@ t.test('a server that Reproq was not tested on is refused', async (t) => {
   }
 })
 
-for (const [producer, file] of [['Django', 'django-schema.sql'], ['the Go worker', 'go-schema.sql']] as const) {
+const PRODUCERS = [['Django', 'django-schema.sql'], ['the Go worker', 'go-schema.sql']] as const
+for (const [producer, file] of PRODUCERS) {
   t.test(`a database that ${producer} made is adopted`, async (t) => {
     const { url, pool } = await emptyDatabase(t)
     await pool.query(readFileSync(new URL(`../../../../test/compat/${file}`, import.meta.url), 'utf8'))
@@ -120,7 +121,7 @@ for (const [producer, file] of [['Django', 'django-schema.sql'], ['the Go worker
   })
 }
 
-/** What Django's tables lack that were made by reproq-django 0.1.511: later releases changed the migration that had made them. */
+/** What tables lack that were made by reproq-django 0.1.511 or reproq-worker of that time: later releases changed the migrations that had made them. */
 const BEFORE = `
   ALTER TABLE task_runs DROP COLUMN task_path CASCADE, DROP COLUMN concurrency_key, DROP COLUMN concurrency_limit, DROP COLUMN metadata_json, DROP COLUMN last_error, DROP COLUMN failed_at;
   ALTER TABLE periodic_tasks DROP COLUMN concurrency_key, DROP COLUMN concurrency_limit;
@@ -128,20 +129,22 @@ const BEFORE = `
   DROP TRIGGER IF EXISTS trg_task_runs_task_path ON task_runs;
   DROP FUNCTION reproq_task_path_from_spec`
 
-t.test('a database of an earlier reproq-django gets what came later, and its runs can be run', async (t) => {
-  const { url, pool } = await emptyDatabase(t)
-  await pool.query(readFileSync(new URL('../../../../test/compat/django-schema.sql', import.meta.url), 'utf8'))
-  await pool.query(ROWS)
-  await pool.query(BEFORE)
-  await pool.query(`UPDATE task_runs SET spec_json = '{}' WHERE result_id = 2`)
+for (const [producer, file] of PRODUCERS) {
+  t.test(`a database of earlier releases, made by ${producer}, gets what came later, and its runs can be run`, async (t) => {
+    const { url, pool } = await emptyDatabase(t)
+    await pool.query(readFileSync(new URL(`../../../../test/compat/${file}`, import.meta.url), 'utf8'))
+    await pool.query(ROWS)
+    await pool.query(BEFORE)
+    await pool.query(`UPDATE task_runs SET spec_json = '{}' WHERE result_id = 2`)
 
-  await migrate({ url })
+    await migrate({ url })
 
-  const fresh = await testDatabase(t)
-  t.same(await defaults(pool), await defaults(fresh.pool))
-  t.same((await pool.query('SELECT result_id::int AS id, task_path FROM task_runs ORDER BY 1')).rows, [1, 2, 3, 4, 5].map((id) => ({ id, task_path: id === 2 ? 'unknown' : 'app.send' })))
-  await pool.query(`UPDATE task_runs SET status = 'RUNNING'`)
-})
+    const fresh = await testDatabase(t)
+    t.same(await defaults(pool), await defaults(fresh.pool))
+    t.same((await pool.query('SELECT result_id::int AS id, task_path FROM task_runs ORDER BY 1')).rows, [1, 2, 3, 4, 5].map((id) => ({ id, task_path: id === 2 ? 'unknown' : 'app.send' })))
+    await pool.query(`UPDATE task_runs SET status = 'RUNNING'`)
+  })
+}
 
 t.test("a database from before Reproq's baseline is refused, with what is wrong and what to do", async (t) => {
   const { url, pool } = await emptyDatabase(t)
