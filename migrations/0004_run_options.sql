@@ -61,8 +61,8 @@ BEGIN
   RETURN least(now(), min(coalesce(t.reproq_fair_at, t.enqueued_at)))
     FROM ((SELECT r.result_id FROM reproq_ready r WHERE r.queue_name = queue ORDER BY r.claim_key, r.result_id LIMIT 16)
           UNION ALL
-          (SELECT b.result_id FROM reproq_blocked b WHERE b.queue_name = queue ORDER BY b.claim_key, b.result_id LIMIT 16)) AS head
-    JOIN task_runs t USING (result_id);
+          (SELECT b.result_id FROM reproq_blocked b WHERE b.queue_name = queue COLLATE "C" ORDER BY b.claim_key, b.result_id LIMIT 16)) AS head
+    CROSS JOIN LATERAL (SELECT * FROM task_runs WHERE task_runs.result_id = head.result_id OFFSET 0) AS t;
 END $$;
 
 CREATE FUNCTION reproq_take_turn() RETURNS trigger LANGUAGE plpgsql AS $$

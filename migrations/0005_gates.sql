@@ -16,7 +16,9 @@ CREATE TABLE reproq_blocked (
   claim_key  bigint NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX reproq_blocked_by_key ON reproq_blocked (key, room, queue_name, claim_key, result_id);
-CREATE INDEX reproq_blocked_in_queue ON reproq_blocked (queue_name, claim_key, result_id);
+-- COLLATE "C", so that it serves only those that ask for a queue in that collation: a plan made when few are blocked could otherwise
+-- look for a key's runs among all of their queue.
+CREATE INDEX reproq_blocked_in_queue ON reproq_blocked (queue_name COLLATE "C", claim_key, result_id);
 
 -- What running runs hold. As rows, not as a counter: those who let go do not wait for each other.
 CREATE TABLE reproq_holds (
@@ -170,13 +172,14 @@ BEGIN
   ), ready AS (
     INSERT INTO reproq_ready (queue_name, claim_key, result_id, gated)
     SELECT m.queue_name, m.claim_key, m.result_id, reproq_is_gated(t.lock_key, t.concurrency_key, t.concurrency_limit, t.reproq_rate_key, t.expires_at)
-      FROM moved m JOIN task_runs t USING (result_id) WHERE t.status = 'READY'
+      -- OFFSET 0, here and below: from the entries to their runs, also in a plan that was made when task_runs was empty.
+      FROM moved m CROSS JOIN LATERAL (SELECT * FROM task_runs WHERE task_runs.result_id = m.result_id OFFSET 0) AS t WHERE t.status = 'READY'
     ON CONFLICT DO NOTHING
     RETURNING queue_name
   ), again AS (
     -- A run that ended meanwhile left its entry behind, and with it the room.
     INSERT INTO reproq_freed (key)
-    SELECT DISTINCT m.key FROM moved m WHERE NOT EXISTS (SELECT FROM task_runs t WHERE t.result_id = m.result_id AND t.status = 'READY')
+    SELECT DISTINCT m.key FROM moved m WHERE NOT EXISTS (SELECT FROM task_runs t WHERE t.result_id = m.result_id AND t.status = 'READY' OFFSET 0)
   ), later AS (
     INSERT INTO reproq_refills (key, due_at)
     SELECT key, min(due_at) FROM (

@@ -177,7 +177,7 @@ BEGIN
              leased_until = now() + lease_ms * interval '1 ms', leased_by = workers[places[n.slot]],
              worker_ids = t.worker_ids || to_jsonb(workers[places[n.slot]]), reproq_lease_id = leases[n.slot], updated_at = now()
         FROM unnest(let_in) WITH ORDINALITY AS n (result_id, slot)
-       WHERE t.result_id = n.result_id AND t.status = 'READY'
+       WHERE t.result_id = ANY (let_in) AND t.result_id = n.result_id AND t.status = 'READY'
       RETURNING n.slot, t.*
     ), held AS (
       INSERT INTO reproq_leases (result_id, session_id) SELECT result_id, sessions[places[slot]] FROM leased

@@ -9,15 +9,22 @@ WITH target AS MATERIALIZED (
          status = CASE WHEN t.status = 'RUNNING' THEN t.status ELSE 'CANCELLED' END,
          finished_at = CASE WHEN t.status = 'RUNNING' THEN NULL ELSE now() END
     FROM target g
-   WHERE t.result_id = g.result_id AND t.status IN ('WAITING', 'READY', 'RUNNING')
+   WHERE t.result_id = ANY ($1::bigint[]) AND t.result_id = g.result_id AND t.status IN ('WAITING', 'READY', 'RUNNING')
   RETURNING t.result_id, t.status
 ), unready AS (
-  DELETE FROM reproq_ready r USING target g
-   WHERE g.status = 'READY' AND r.queue_name = g.queue_name AND r.claim_key = reproq_claim_key(g.priority, g.enqueued_at, g.reproq_fair_at) AND r.result_id = g.result_id
+  -- By place: joined by key, a plan that was made when few waited would read all that do.
+  DELETE FROM reproq_ready WHERE ctid = ANY (ARRAY(
+    SELECT entry.place FROM target g CROSS JOIN LATERAL (
+      SELECT r.ctid AS place FROM reproq_ready r
+       WHERE r.queue_name = g.queue_name AND r.claim_key = reproq_claim_key(g.priority, g.enqueued_at, g.reproq_fair_at) AND r.result_id = g.result_id OFFSET 0
+    ) AS entry WHERE g.status = 'READY'))
 ), unblocked AS (
-  DELETE FROM reproq_blocked b USING target g WHERE g.status = 'READY' AND b.result_id = g.result_id
+  DELETE FROM reproq_blocked WHERE result_id = ANY (ARRAY(SELECT result_id FROM target WHERE status = 'READY'))
 ), unscheduled AS (
-  DELETE FROM reproq_scheduled s USING target g WHERE g.status = 'READY' AND s.run_after = g.run_after AND s.result_id = g.result_id
+  DELETE FROM reproq_scheduled WHERE ctid = ANY (ARRAY(
+    SELECT entry.place FROM target g CROSS JOIN LATERAL (
+      SELECT s.ctid AS place FROM reproq_scheduled s WHERE s.run_after = g.run_after AND s.result_id = g.result_id OFFSET 0
+    ) AS entry WHERE g.status = 'READY'))
 )
 SELECT g.result_id::text AS run, g.queue_name AS queue, g.status AS was, coalesce(c.status, g.status) AS status,
        c.status IS NOT NULL AND (g.lock_key IS NOT NULL OR g.concurrency_key IS NOT NULL) AS keyed,

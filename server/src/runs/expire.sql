@@ -4,11 +4,11 @@
 WITH due AS MATERIALIZED (
   SELECT ctid AS place, result_id FROM reproq_expiring WHERE expires_at <= now() ORDER BY expires_at, result_id LIMIT $1 FOR UPDATE SKIP LOCKED
 ), target AS MATERIALIZED (
-  SELECT due.place, t.result_id FROM due JOIN task_runs t USING (result_id) ORDER BY t.result_id FOR UPDATE OF t SKIP LOCKED
+  SELECT due.place, t.result_id FROM due JOIN task_runs t USING (result_id) WHERE t.result_id = ANY (ARRAY(SELECT result_id FROM due)) ORDER BY t.result_id FOR UPDATE OF t SKIP LOCKED
 ), over AS (
   -- Its run ran, runs, has another expires_at by now (and another entry), or is cancelled here; or is gone.
   DELETE FROM reproq_expiring WHERE ctid = ANY (ARRAY(
-    SELECT place FROM target UNION ALL SELECT place FROM due WHERE NOT EXISTS (SELECT FROM task_runs t WHERE t.result_id = due.result_id)))
+    SELECT place FROM target UNION ALL SELECT place FROM due WHERE NOT EXISTS (SELECT FROM task_runs t WHERE t.result_id = due.result_id OFFSET 0)))
   RETURNING result_id
 ), expired AS MATERIALIZED (
   SELECT * FROM reproq_end_expired(ARRAY(SELECT result_id FROM target))

@@ -17,11 +17,12 @@ WITH r AS (
          reproq_crashes = coalesce(r.crashes, t.reproq_crashes),
          leased_until = NULL, leased_by = NULL, updated_at = now()
     FROM r
-   WHERE t.result_id = r.result_id AND t.reproq_lease_id = r.lease_id AND t.status = 'RUNNING'
+   -- Bounded by the batch also in a plan that was made when task_runs was empty, and reads it first.
+   WHERE t.result_id = ANY ($1::bigint[]) AND t.result_id = r.result_id AND t.reproq_lease_id = r.lease_id AND t.status = 'RUNNING'
   RETURNING t.result_id, t.status, t.queue_name, t.task_path, t.priority, t.enqueued_at, t.run_after, t.attempts, r.delay_ms, r.lease_id,
             t.reproq_fair_at, t.lock_key, t.concurrency_key, t.concurrency_limit, t.reproq_rate_key, t.expires_at
 ), freed AS (
-  DELETE FROM reproq_leases l USING done d WHERE l.result_id = d.result_id
+  DELETE FROM reproq_leases WHERE result_id = ANY (ARRAY(SELECT result_id FROM done))
 ), ready AS (
   INSERT INTO reproq_ready (queue_name, claim_key, result_id, gated)
   SELECT queue_name, reproq_claim_key(priority, enqueued_at, reproq_fair_at), result_id, reproq_is_gated(lock_key, concurrency_key, concurrency_limit, reproq_rate_key, expires_at)

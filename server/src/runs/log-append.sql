@@ -6,7 +6,7 @@ WITH stored AS (
   SELECT t.result_id, r.attempt, r.stream, r.seq, r.dropped, r.text
     FROM unnest($1::bigint[], $2::int[], $3::text[], $4::int[], $5::bigint[], $6::text[])
          WITH ORDINALITY AS r (result_id, attempt, stream, seq, dropped, text, ordinal)
-    JOIN task_runs t ON t.result_id = r.result_id
+    JOIN task_runs t ON t.result_id = r.result_id AND t.result_id = ANY ($1::bigint[])
    ORDER BY t.result_id, r.ordinal
   RETURNING result_id
 )

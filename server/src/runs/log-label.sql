@@ -6,5 +6,5 @@ WITH free AS (
 )
 UPDATE task_runs t SET logs_uri = l.uri
   FROM free f JOIN unnest($1::bigint[], $2::text[]) AS l (result_id, uri) USING (result_id)
- WHERE t.result_id = f.result_id AND ($3::bytea IS NULL OR EXISTS (SELECT FROM reproq_log_links WHERE sha256(secret) = $3))
+ WHERE t.result_id = ANY ($1::bigint[]) AND t.result_id = f.result_id AND ($3::bytea IS NULL OR EXISTS (SELECT FROM reproq_log_links WHERE sha256(secret) = $3))
 RETURNING t.result_id::text AS run

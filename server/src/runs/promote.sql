@@ -12,7 +12,8 @@ WITH due AS MATERIALIZED (
   INSERT INTO reproq_ready (queue_name, claim_key, result_id, gated)
   SELECT t.queue_name, reproq_claim_key(t.priority, t.enqueued_at, t.reproq_fair_at), t.result_id,
          reproq_is_gated(t.lock_key, t.concurrency_key, t.concurrency_limit, t.reproq_rate_key, t.expires_at)
-    FROM gone JOIN task_runs t USING (result_id) WHERE t.status = 'READY'
+    -- OFFSET 0: from the entries to their runs, also in a plan that was made when task_runs was empty.
+    FROM gone CROSS JOIN LATERAL (SELECT * FROM task_runs WHERE task_runs.result_id = gone.result_id OFFSET 0) AS t WHERE t.status = 'READY'
   ON CONFLICT DO NOTHING
   RETURNING queue_name
 ), ended AS (

@@ -5,9 +5,9 @@ WITH RECURSIVE waiting AS (
   UNION ALL
   SELECT (SELECT r.queue_name FROM reproq_ready r WHERE r.queue_name > w.queue_name ORDER BY r.queue_name LIMIT 1) FROM waiting w WHERE w.queue_name IS NOT NULL
 ), blocked AS (
-  (SELECT queue_name FROM reproq_blocked ORDER BY queue_name LIMIT 1)
+  (SELECT queue_name COLLATE "C" AS queue_name FROM reproq_blocked ORDER BY queue_name COLLATE "C" LIMIT 1)
   UNION ALL
-  SELECT (SELECT b.queue_name FROM reproq_blocked b WHERE b.queue_name > w.queue_name ORDER BY b.queue_name LIMIT 1) FROM blocked w WHERE w.queue_name IS NOT NULL
+  SELECT (SELECT b.queue_name COLLATE "C" FROM reproq_blocked b WHERE b.queue_name COLLATE "C" > w.queue_name ORDER BY b.queue_name COLLATE "C" LIMIT 1) FROM blocked w WHERE w.queue_name IS NOT NULL
 ), scheduled AS MATERIALIZED (
   SELECT t.queue_name, count(*)::int AS runs
     FROM (SELECT result_id FROM reproq_scheduled ORDER BY run_after, result_id LIMIT $1) s JOIN task_runs t USING (result_id) GROUP BY 1
@@ -20,7 +20,7 @@ WITH RECURSIVE waiting AS (
    WHERE s.expires_at > now() GROUP BY 1
 ), queue AS (
   SELECT queue_name FROM waiting WHERE queue_name IS NOT NULL
-  UNION SELECT queue_name FROM blocked WHERE queue_name IS NOT NULL
+  UNION SELECT queue_name COLLATE "default" FROM blocked WHERE queue_name IS NOT NULL
   UNION SELECT queue_name FROM scheduled
   UNION SELECT queue_name FROM running
   UNION SELECT name FROM served WHERE name NOT LIKE '%*'
@@ -28,7 +28,7 @@ WITH RECURSIVE waiting AS (
 )
 SELECT q.queue_name AS name,
        (SELECT count(*)::int FROM (SELECT FROM reproq_ready r WHERE r.queue_name = q.queue_name LIMIT $1) r) AS ready,
-       (SELECT count(*)::int FROM (SELECT FROM reproq_blocked b WHERE b.queue_name = q.queue_name LIMIT $1) b) AS blocked,
+       (SELECT count(*)::int FROM (SELECT FROM reproq_blocked b WHERE b.queue_name = q.queue_name COLLATE "C" LIMIT $1) b) AS blocked,
        coalesce((SELECT runs FROM scheduled s WHERE s.queue_name = q.queue_name), 0) AS scheduled,
        coalesce((SELECT runs FROM running r WHERE r.queue_name = q.queue_name), 0) AS running,
        (SELECT min(t.enqueued_at) FROM (SELECT r.result_id FROM reproq_ready r WHERE r.queue_name = q.queue_name ORDER BY r.claim_key, r.result_id LIMIT 100) r

@@ -9,15 +9,21 @@ export interface Success {
   output: string
 }
 
-const succeedSql = statement<[string, string, string[]], { leases: string; keyed: boolean }>(import.meta.url, 'succeed.sql')
+const succeedSql = statement<[string, string, string], { leases: string; keyed: boolean }>(import.meta.url, 'succeed.sql')
 
 /**
  * RUNNING → SUCCESSFUL. `held` says of each whether its lease still held; where it did not, nothing was touched. `keyed`: one of
  * them had a key that others may wait for.
  */
 export async function succeed(db: Db, items: Success[]): Promise<{ held: boolean[]; keyed: boolean }> {
-  const [row] = await db.query(succeedSql, [plainArray(items.map((item) => item.run)), plainArray(items.map((item) => item.lease)), items.map((item) => item.output)])
+  // Stable, so of a lease that comes twice in a batch the first counts.
+  const inOrder = items.toSorted((a, b) => (a.lease < b.lease ? -1 : a.lease > b.lease ? 1 : 0)).filter(({ lease }, index, sorted) => lease !== sorted[index - 1]?.lease)
+  const [row] = await db.query(succeedSql, [
+    plainArray(inOrder.map((item) => item.run)),
+    plainArray(inOrder.map((item) => item.lease)),
+    // As strings: nobody has looked whether they are JSON, and one that is not must not run into the next.
+    JSON.stringify(inOrder.map((item) => item.output)),
+  ])
   const leases = new Set(row?.leases.split(','))
-  // A lease that comes twice in a batch settles its run once: the first counts.
   return { held: items.map(({ lease }) => leases.delete(lease)), keyed: row?.keyed ?? false }
 }

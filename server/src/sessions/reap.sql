@@ -23,7 +23,8 @@ WITH dead AS MATERIALIZED (
          CASE WHEN poisonous AND NOT cancel_requested
               THEN 'It has taken its worker or executor with it ' || crashes || ' times, so it is not run again. The last time: its worker was lost'
               ELSE 'Worker heartbeat lost or process crashed' END AS message
-    FROM lost JOIN task_runs t USING (result_id)
+    -- OFFSET 0: from the leases to their runs, also in a plan that was made when task_runs was empty.
+    FROM lost CROSS JOIN LATERAL (SELECT cancel_requested, attempts, max_attempts, reproq_crashes FROM task_runs WHERE task_runs.result_id = lost.result_id OFFSET 0) AS t
          CROSS JOIN LATERAL (SELECT coalesce(t.reproq_crashes, 0) + 1 AS crashes) AS c
          CROSS JOIN LATERAL (SELECT $1::int > 0 AND crashes >= $1::int AS poisonous) AS p
 ), settled AS (
@@ -37,7 +38,7 @@ WITH dead AS MATERIALIZED (
          -- The lease settled nothing: whoever comes back with it is told that it is lost, not that its result was stored.
          reproq_lease_id = NULL, reproq_crashes = v.crashes, run_after = NULL, leased_until = NULL, leased_by = NULL, updated_at = now()
     FROM verdict v
-   WHERE t.result_id = v.result_id AND t.status = 'RUNNING'
+   WHERE t.result_id = ANY (ARRAY(SELECT result_id FROM lost)) AND t.result_id = v.result_id AND t.status = 'RUNNING'
   RETURNING t.result_id, v.session_id, t.status, t.queue_name, t.task_path, t.priority, t.enqueued_at, t.attempts,
             t.reproq_fair_at, t.lock_key, t.concurrency_key, t.concurrency_limit, t.reproq_rate_key, t.expires_at
 ), ready AS (
