@@ -40,11 +40,15 @@ export interface DispatchOptions {
   onUndelivered: (runs: Leased[]) => void
 }
 
-/** A free place of a taker, with the lane it belongs to. */
+/** A free place of a taker, with the lane it belongs to, and the places that were promised together with it. */
 export interface Place extends Slot {
-  lane: readonly string[]
-  lease: string
+  readonly lane: readonly string[]
+  readonly lease: string
+  readonly deal: Deal
 }
+
+/** Places that one statement may fill. */
+type Deal = Place[]
 
 const LOCK_NOT_AVAILABLE = '55P03'
 
@@ -73,8 +77,8 @@ export class Dispatch {
   readonly #gated = new Set<string>()
   /** Places, by lane, that statements on their way may fill. */
   readonly #promised = new WeakMap<readonly string[], number>()
-  /** Leases that statements on their way may be writing. */
-  readonly #flying = new Set<string>()
+  /** Places with leases that statements on their way may be writing. */
+  readonly #flying = new Set<Deal>()
   readonly #watermarks = new Watermarks()
   /** Queues in which somebody holds runs locked, to be asked again when the timer is over. */
   readonly #held = new Set<string>()
@@ -157,14 +161,18 @@ export class Dispatch {
 
   /** Whether a statement on its way may be writing this lease, so that nobody can know it yet. */
   isFlying(lease: string): boolean {
-    return this.#flying.has(lease)
+    for (const deal of this.#flying) if (deal.some((place) => place.lease === lease)) return true
+    return false
   }
 
   /** The statement is over: `runs` (slot = index into `places`) were written and go to their takers; the places are no longer promised. */
   redeem(places: (Place | undefined)[], runs: Leased[]): void {
-    for (const place of places) if (place) this.#promised.set(place.lane, (this.#promised.get(place.lane) ?? 0) - 1)
+    const deals = new Set<Deal>()
+    let last: Deal | undefined
+    for (const place of places) if (place && place.deal !== last) deals.add((last = place.deal))
+    for (const deal of deals) this.#count(deal, -1)
     this.#deliver(runs, places)
-    for (const place of places) if (place) this.#flying.delete(place.lease)
+    for (const deal of deals) this.#flying.delete(deal)
   }
 
   stop(): void {
@@ -316,17 +324,24 @@ export class Dispatch {
     return false
   }
 
-  #promise(places: Place[]): Place[] {
-    for (const { lane, lease: id } of places) {
-      this.#promised.set(lane, (this.#promised.get(lane) ?? 0) + 1)
-      this.#flying.add(id)
+  #promise(deal: Deal): Deal {
+    if (deal.length > 0) this.#flying.add(deal)
+    this.#count(deal, 1)
+    return deal
+  }
+
+  /** Neighbours are mostly of one lane, so each stretch of them is counted once. */
+  #count(deal: Deal, sign: 1 | -1) {
+    for (let from = 0, to = 0; from < deal.length; from = to) {
+      const { lane } = deal[from] as Place
+      while (deal[to]?.lane === lane) to++
+      this.#promised.set(lane, (this.#promised.get(lane) ?? 0) + sign * (to - from))
     }
-    return places
   }
 }
 
 interface FreePlaces {
-  place: Omit<Place, 'lease'>
+  place: Omit<Place, 'lease' | 'deal'>
   free: number
 }
 
@@ -336,15 +351,15 @@ function rotated<T>(items: T[], by: number): T[] {
 }
 
 /** One place from each lane in turn, until all are dealt or there are enough. */
-function dealOut(lanes: FreePlaces[], most: number): Place[] {
-  const places: Place[] = []
-  for (let round = 0; places.length < most; round++) {
-    const open = lanes.filter((lane) => lane.free > round)
-    if (open.length === 0) break
+function dealOut(lanes: FreePlaces[], most: number): Deal {
+  const deal: Deal = []
+  for (let open = lanes, round = 0; open.length > 0 && deal.length < most; round++) {
     for (const { place } of open) {
-      if (places.length === most) break
-      places.push({ ...place, lease: randomUUID() })
+      if (deal.length === most) break
+      const { sessionId, workerId, lane } = place
+      deal.push({ sessionId, workerId, lane, lease: randomUUID(), deal })
     }
+    open = open.filter((lane) => lane.free > round + 1)
   }
-  return places
+  return deal
 }

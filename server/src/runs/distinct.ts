@@ -1,18 +1,16 @@
-/** The different ones among many, and for each of the many which it is, counted from 1 as SQL does. */
+/** The different ones among many. */
 export class Distinct<T> {
   readonly values: T[] = []
-  readonly #indexes = new Map<string, number>()
-  readonly #keyOf: (value: T) => string
+  /** For each of the many, which of `values` it is, counted from 1 as SQL does. */
+  readonly indexes: number[]
 
-  constructor(all: T[], keyOf: (value: T) => string) {
-    this.#keyOf = keyOf
-    for (const value of all) {
+  constructor(all: readonly T[], keyOf: (value: T) => string) {
+    const known = new Map<string, number>()
+    this.indexes = all.map((value) => {
       const key = keyOf(value)
-      if (!this.#indexes.has(key)) this.#indexes.set(key, this.values.push(value))
-    }
-  }
-
-  indexOf(value: T): number {
-    return this.#indexes.get(this.#keyOf(value)) as number
+      let index = known.get(key)
+      if (index === undefined) known.set(key, (index = this.values.push(value)))
+      return index
+    })
   }
 }

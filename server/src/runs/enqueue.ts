@@ -47,22 +47,25 @@ export async function enqueue(db: Db, runs: NewRun[], offers: (Offer | undefined
   if (runs.length === 0) return []
   if (runs.some(isControlled)) return enqueueControlled(db, runs)
   const kinds = new Distinct(runs, (run) => `${run.priority} ${run.maxAttempts} ${run.timeoutSeconds} ${run.queue}\0${run.task}`)
-  const places = new Distinct(offers.filter((offer) => offer !== undefined), (offer) => offer.sessionId)
+  const offered = offers.flatMap((offer, index) => (offer ? [{ offer, index }] : []))
+  const places = new Distinct(offered, ({ offer }) => offer.sessionId)
+  const placeOf = new Array<number>(runs.length).fill(0)
+  offered.forEach(({ index }, at) => (placeOf[index] = places.indexes[at] as number))
   const [row] = await db.query(enqueueSql, [
     // One document rather than an array of texts: nothing in it has to be escaped.
     `[${runs.map((run) => run.spec).join(',')}]`,
     plainArray(runs.map((run) => run.specHash)),
-    plainArray(runs.map((run) => kinds.indexOf(run))),
+    plainArray(kinds.indexes),
     plainArray(runs.map((run) => run.runAfterMs)),
-    plainArray(runs.map((_, index) => (offers[index] ? places.indexOf(offers[index]) : 0))),
+    plainArray(placeOf),
     plainArray(runs.map((_, index) => offers[index]?.lease ?? null)),
     kinds.values.map((run) => run.task),
     kinds.values.map((run) => run.queue),
     kinds.values.map((run) => run.priority),
     kinds.values.map((run) => run.maxAttempts),
     kinds.values.map((run) => run.timeoutSeconds),
-    places.values.map((offer) => offer.sessionId),
-    places.values.map((offer) => offer.workerId),
+    places.values.map(({ offer }) => offer.sessionId),
+    places.values.map(({ offer }) => offer.workerId),
     leaseMs,
   ])
   if (!row) throw new Error('enqueue.sql returned no row')

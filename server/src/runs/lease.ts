@@ -99,7 +99,7 @@ function paramsOf(queues: string[], slots: Slot[], leaseMs: number, parentsBytes
   const places = new Distinct(slots, (slot) => slot.sessionId)
   return [
     queues,
-    plainArray(slots.map((slot) => places.indexOf(slot))),
+    plainArray(places.indexes),
     places.values.map((slot) => slot.sessionId),
     places.values.map((slot) => slot.workerId),
     plainArray(slots.map((slot) => slot.lease ?? randomUUID())),
