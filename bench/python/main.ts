@@ -23,6 +23,8 @@ export async function benchPython({ quick, rounds, cache }: { quick: boolean; ro
     const contestants = [
       ours('one-shot', 'reproq_django.executor', [40, 10], environment, fresh),
       ours('zygote', 'reproq_django.executor', [1_000, 200], environment, fresh),
+      ours('one-shot', 'reproq_executor', [40, 10], environment, fresh),
+      ours('zygote', 'reproq_executor', [2_000, 400], environment, fresh),
       ours('loop', 'reproq_executor', [10_000, 2_000], environment, fresh),
       ...(await orSkipped(async () => celery(cache, python, (await fresh()).url))),
     ]
@@ -34,7 +36,7 @@ export async function benchPython({ quick, rounds, cache }: { quick: boolean; ro
         say(`round ${round}  ${contestant.name}: ${measured.tasksPerSecond.toFixed(1)}/s`)
       }
     }
-    console.log(report([...figures]))
+    console.log(report(contestants.map((contestant) => [contestant, figures.get(contestant.name) ?? []])))
   } finally {
     await postgres.stop()
   }
@@ -67,18 +69,18 @@ async function measure({ tasks, start }: Contestant, quick: boolean): Promise<Fi
   }
 }
 
-function report(rows: [string, Figures[]][]): string {
-  const [first] = rows
-  const rate = (all: Figures[]) => median(all.map(({ tasksPerSecond }) => tasksPerSecond))
-  const lines = rows.map(([name, all]) => {
+function report(rows: [Contestant, Figures[]][]): string {
+  const rate = (all: Figures[] = []) => median(all.map(({ tasksPerSecond }) => tasksPerSecond))
+  const lines = rows.map(([{ name, module }, all]) => {
     const megabytes = all.at(-1)?.megabytes ?? []
-    const ratio = first ? rate(all) / rate(first[1]) : 1
+    const [, oneShot] = rows.find(([other]) => other.module === module) ?? rows[0] ?? []
+    const ratio = module === 'celery' ? '' : `${(rate(all) / rate(oneShot)).toFixed(1)}×`
     const kept = megabytes.length === 0 ? 'none is kept' : `${megabytes.length} × ${(megabytes.reduce((sum, each) => sum + each, 0) / megabytes.length).toFixed(0)} MB`
-    return `| ${name} | ${rate(all).toFixed(1)} | ${ratio.toFixed(1)}× | ${median(all.map(({ cpuPerThousand }) => cpuPerThousand)).toFixed(2)} | ${kept} |`
+    return `| ${name} | ${rate(all).toFixed(1)} | ${ratio} | ${median(all.map(({ cpuPerThousand }) => cpuPerThousand)).toFixed(2)} | ${kept} |`
   })
   return [
     `\n\`shop.tasks.add\` of a Django 6 project, ${PROCESSES} at a time; medians of ${rows[0]?.[1].length ?? 0} rounds. CPU is that of the worker and all its processes, memory their proportional share.\n`,
-    '| | tasks/s | | CPU s per 1,000 | warm processes |',
+    '| | tasks/s | ÷ its one-shot | CPU s per 1,000 | warm processes |',
     '|---|--:|--:|--:|---|',
     ...lines,
   ].join('\n')

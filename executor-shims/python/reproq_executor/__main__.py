@@ -10,6 +10,7 @@ from . import arguments, stopping
 from .channel import open_channel
 from .execute import Order, execute
 
+
 def main() -> int:
     options = arguments.parse()
     _prepare(options)

@@ -59,6 +59,20 @@ t.test('what is preloaded is there before the first run; what cannot be is the f
   t.match(await givenZygote(t, {}, '--module', 'no_such_executor').run('add'), { error: { class: 'ExecutorNotStarted', message: /no module 'no_such_executor'/ } })
 })
 
+t.test('a connection that a preloaded module opens is closed before the first fork', withoutPython, async (t) => {
+  const folder = t.testdir({
+    django: {
+      '__init__.py': 'def setup(): pass\n',
+      'apps.py': 'class apps:\n  ready = True\n  get_app_configs = list\n',
+      'db.py': 'opened = []\nclass connections:\n  close_all = opened.clear\n',
+    },
+    'warm.py': 'from django.db import opened\nwarm = ["by a query"]\nopened.append("a connection")\n',
+    'asks.py': 'import warm\ndef now(): return [warm.warm, warm.opened]\n',
+  })
+  const { executor } = givenZygote(t, { extraEnv: { PYTHONPATH: `${folder}:${pythonHome}`, DJANGO_SETTINGS_MODULE: 'x' } }, '--preload', 'warm')
+  t.match(await executor.execute(assignment('asks.now'), never), { outcome: 'ok', output: '[["by a query"],[]]' })
+})
+
 t.test('any executor module runs unchanged, and answers on stdout if that is its way', withoutPython, async (t) => {
   const { executor } = givenZygote(t, {}, '--module', 'stdout_module')
   t.match(await executor.execute(assignment('x', ['é']), never), { outcome: 'ok', output: /^\{"argv": \["--result-id", "9007199254740993", "--attempt", "1", "--payload-stdin"\], "args": \["\\u00e9"\], "name": "__main__"\}$/ })
