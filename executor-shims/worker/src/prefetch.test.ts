@@ -5,7 +5,7 @@ import { given, partsWith } from './worker.test.given.js'
 
 function prefetch(options: { concurrency?: number; most?: number } = {}) {
   const told: number[] = []
-  const one: Prefetch = new Prefetch({ concurrency: 2, most: 32, now: () => 0, isWaiting: () => false, stalled: () => {}, changed: () => told.push(one.extra), ...options })
+  const one: Prefetch = new Prefetch({ concurrency: 2, most: 64, now: () => 0, isWaiting: () => false, stalled: () => {}, changed: () => told.push(one.extra), ...options })
   return { told, ended: (count: number, wallMs: number) => Array.from({ length: count }, () => one.ended(wallMs)), extra: () => one.extra }
 }
 
@@ -14,7 +14,7 @@ t.test('nothing is asked for in advance before it is known how long runs take', 
 })
 
 t.test('what is asked for beyond the slots is what they do in about 50 ms, at most so many', async (t) => {
-  for (const [wallMs, extra] of [[0, 32], [0.5, 32], [5, 16], [20, 4], [50, 2], [99, 1], [101, 0], [60_000, 0]] as const) {
+  for (const [wallMs, extra] of [[0, 64], [0.5, 64], [3, 32], [5, 16], [20, 4], [50, 2], [99, 1], [101, 0], [60_000, 0]] as const) {
     const { ended, told } = prefetch()
     ended(10, wallMs)
     t.same(told, extra === 0 ? [] : [extra], `${wallMs} ms`)
@@ -24,11 +24,11 @@ t.test('what is asked for beyond the slots is what they do in about 50 ms, at mo
 t.test('one long run among short ones ends it, until short ones outweigh that', async (t) => {
   const { ended, extra, told } = prefetch()
   ended(50, 1)
-  t.equal(extra(), 32)
+  t.equal(extra(), 64)
   ended(1, 5_000)
   t.equal(extra(), 0)
   ended(100, 1)
-  t.equal(extra(), 32)
+  t.equal(extra(), 64)
   t.ok(told.length < 10, `the broker was told ${told.length} times`)
 })
 
@@ -62,7 +62,7 @@ async function quickWorker(t: Parameters<typeof given>[0]) {
 t.test('a worker begins with its slots, and asks for more when a run was short', async (t) => {
   const { hello, subs } = await quickWorker(t)
   t.same(hello.subs, [{ queues: ['default'], window: 1 }])
-  t.same(subs.items, [{ queues: ['default'], window: 33 }])
+  t.same(subs.items, [{ queues: ['default'], window: 65 }])
 })
 
 t.test('what waits behind a run that takes its time is given back uncounted, once the broker was told to send no more', async (t) => {
