@@ -5,6 +5,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { Reproq } from '../../sdk-ts/src/index.js'
 import { MAIN, testBroker } from '../helpers/broker.js'
 import { testDatabase } from '../helpers/database.js'
 import { until } from '../helpers/wait.js'
@@ -128,4 +129,41 @@ t.test('a broker that cannot start says why and ends', { timeout: 60_000 }, asyn
   const high = broker('--port', '99999')
   t.equal(await high.ended, 2, 'a wrong value is wrong usage')
   t.match(high.said(), /INVALID_SETTING .*99999/)
+})
+
+t.test('code of TypeScript tasks is loaded anew when it changes; what runs ends with the old, and a file that does not load changes nothing', { timeout: 90_000 }, async (t) => {
+  const { url: databaseUrl } = await testDatabase(t)
+  const task = (text: string) => `import { word } from '../word.mjs'
+    const task = (name, perform) => ({ '~reproq': 'task', name, definedAt: undefined, perform })
+    export const say = task('say', () => ${JSON.stringify(text)} + word)
+    export const slow = task('slow', async () => { while (!(await import('node:fs')).existsSync('go')) await new Promise((again) => setTimeout(again, 20)); return ${JSON.stringify(text)} })\n`
+  const folder = t.testdir({ 'word.mjs': `export const word = ' 1'\n`, tasks: { 'say.mjs': task('old') } })
+  const dev = start(t, [MAIN, 'dev', '--no-examples', '--no-python', '--tasks', 'tasks/*.mjs'], folder, { REPROQ_DATABASE_URL: databaseUrl, REPROQ_PORT: await freePort() })
+  await dev.says(UP)
+  const { url, token } = JSON.parse(readFileSync(join(folder, '.reproq/dev.json'), 'utf8')) as { url: string; token: string }
+  const reproq = new Reproq({ url, token })
+  const said = async () => (await reproq.enqueue('say')).result({ timeout: '30s' })
+  t.equal(await said(), 'old 1')
+  const running = await reproq.enqueue('slow')
+  await until('it runs', async () => (await running.get()).status === 'RUNNING')
+
+  writeFileSync(join(folder, 'tasks/say.mjs'), task('new'))
+  await dev.says(/✔ worker +loaded anew: tasks\/say\.mjs\n/)
+  t.equal(await said(), 'new 1')
+  writeFileSync(join(folder, 'word.mjs'), `export const word = ' 2'\n`)
+  await dev.says(/✔ worker +loaded anew: word\.mjs\n/)
+  t.equal(await said(), 'new 2', 'and what they import')
+  writeFileSync(join(folder, 'go'), '')
+  t.equal(await running.result({ timeout: '30s' }), 'old', 'an attempt ends with the code it began with')
+  t.equal((await running.get()).attempts, 1)
+
+  writeFileSync(join(folder, 'tasks/say.mjs'), 'export const say = {{\n')
+  await dev.says(/✖ worker +goes on with the code before/)
+  t.match(dev.said(), /say\.mjs:1 does not load: SyntaxError/)
+  t.equal(await said(), 'new 2')
+  writeFileSync(join(folder, 'tasks/say.mjs'), task('mended'))
+  await dev.says(/goes on with the code before[^]*✔ worker +loaded anew: tasks\/say\.mjs\n/)
+  t.equal(await said(), 'mended 2')
+  dev.child.kill('SIGINT')
+  t.equal(await dev.ended, 0, dev.said())
 })

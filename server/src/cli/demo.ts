@@ -44,9 +44,9 @@ async function demo({ seconds: lifetime }: { seconds?: number }): Promise<void> 
     const token = await tokenFor(database.url)
     const reproq = new Reproq({ url, token })
     announceRuns(broker.events, reproq)
-    worker = new DevWorker({ url, token, python: undefined, tasks: [TASKS], allowTasks: [], pythonPath: [], cwd: database.folder })
+    worker = new DevWorker(broker.events, { url, token, python: undefined, tasks: [TASKS], allowTasks: [], pythonPath: [], cwd: database.folder })
     parts.unshift(worker)
-    await worker.connected(broker.events)
+    await worker.connected()
     await reproq.schedules.put(everyFiveSeconds)
     say(`  ${paint('green', '✔')} broker   ${url}   docs ${url}/docs\n\n  look   export REPROQ_URL=${url} REPROQ_TOKEN=${token}\n         npx reproq runs list        stop  Ctrl-C\n`)
     const ended = lifetime === undefined ? [] : [delay(lifetime * 1_000, undefined, { signal: stopping.signal }).catch(() => undefined)]

@@ -1,96 +1,102 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { delimiter } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Events } from '../events.js'
-
-export interface DevWorkerOptions {
-  url: string
-  token: string
-  python: string | undefined
-  tasks: string[]
-  /** Prefixes of the Python tasks it may run. */
-  allowTasks: string[]
-  /** Folders where Python also looks for modules. */
-  pythonPath: string[]
-  /** Its own folder, and none of our settings: it does as the options say and nothing else. */
-  cwd?: string
-}
+import { WorkerProcess, type WorkerProcessOptions } from './worker-process.js'
 
 /** Other workers of this broker are told apart by it. */
 const NAME = `dev-${process.pid}`
-const MAIN = fileURLToPath(new URL('main.js', import.meta.url))
+/** Code that takes longer to load hangs. */
+const LOAD_MS = 30_000
 
 export function isDevWorker(workerId: string): boolean {
   return workerId.startsWith(`${NAME}#`)
 }
 
-/** The worker of `reproq dev`: the same program as a remote one, in a process of its own. */
+/** The worker of `reproq dev`: a process of its own, and after each change of its code another one. */
 export class DevWorker {
-  readonly #child: ChildProcess
-  readonly #exited: Promise<number | null>
+  readonly #events: Events
+  readonly #options: WorkerProcessOptions
+  /** Ids that have said hello. A process keeps its id when it connects again. */
+  readonly #known = new Set<string>()
+  /** The current one, and those that still finish what they have begun. */
+  readonly #processes = new Set<WorkerProcess>()
+  readonly #failed: Promise<never>
+  #fail: (error: Error) => void = () => undefined
+  #current: WorkerProcess
+  #queuesOfOthers: string[] = []
   #stopping = false
-  #said = ''
 
-  constructor({ url, token, python, tasks, allowTasks, pythonPath, cwd }: DevWorkerOptions) {
-    const args = ['worker', '--url', url, '--quiet', '--name', NAME, ...tasks.flatMap((pattern) => ['--tasks', pattern])]
-    if (python !== undefined) args.push('--python', python, '--allow-tasks', allowTasks.join(','), '--watch')
-    this.#child = spawn(process.execPath, [MAIN, ...args], {
-      ...(cwd !== undefined && { cwd }),
-      env: { ...(cwd === undefined ? process.env : withoutSettings()), REPROQ_TOKEN: token, PYTHONPATH: [...pythonPath, process.env.PYTHONPATH ?? ''].filter(Boolean).join(delimiter) },
-      // Its own group: a Ctrl-C of the terminal is for us, and we stop it in order. The channel tells it when we are gone.
-      detached: true,
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    })
-    for (const stream of [this.#child.stdout, this.#child.stderr]) stream?.on('data', (chunk: Buffer) => this.#hear(chunk))
-    this.#exited = new Promise((resolve) => {
-      this.#child.once('exit', resolve)
-      this.#child.once('error', () => resolve(1))
-    })
-  }
-
-  /** Resolves when it says hello. Rejects, with what it printed, when it ends before. */
-  connected(events: Events): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const off = events.on('session.opened', ({ workerId }) => {
-        if (!isDevWorker(workerId)) return
-        off()
-        resolve()
-      })
-      this.failed.catch(reject)
-    })
+  constructor(events: Events, options: Omit<WorkerProcessOptions, 'name'>) {
+    this.#events = events
+    this.#options = { ...options, name: NAME }
+    this.#failed = new Promise<never>((_, reject) => (this.#fail = reject))
+    this.#failed.catch(() => undefined)
+    this.#current = this.#start()
   }
 
   /** Rejects when the worker ends without having been asked to. */
   get failed(): Promise<never> {
-    return this.#exited.then((code) => {
-      if (this.#stopping) return new Promise<never>(() => {})
-      throw Object.assign(new Error(`The worker ended with ${code}\n${this.#said}`), { code: 'WORKER_ENDED', hint: 'its own words are above' })
-    })
+    return this.#failed
+  }
+
+  /** Resolves when it says hello. Rejects, with what it printed, when it ends before. */
+  connected(): Promise<void> {
+    return this.#hello(this.#current)
+  }
+
+  /**
+   * A process with the code as it is now takes over as soon as it has said hello; the one before finishes what it has begun. Rejects
+   * when it does not come up, after it has said why: then the one before stays.
+   */
+  async reload(): Promise<void> {
+    const next = this.#start()
+    const bound = setTimeout(() => next.kill(), LOAD_MS)
+    await this.#hello(next).finally(() => clearTimeout(bound))
+    const before = this.#current
+    this.#current = next
+    void before.drain()
   }
 
   /** What it does not serve itself, it leaves to the workers of these queues. */
   leaveToOthers(queuesOfOthers: string[]): void {
-    if (this.#child.connected) this.#child.send({ queuesOfOthers })
+    this.#queuesOfOthers = queuesOfOthers
+    for (const process of this.#processes) process.leaveToOthers(queuesOfOthers)
   }
 
   async stop(): Promise<void> {
     this.#stopping = true
-    this.#child.kill('SIGTERM')
-    await this.#exited
+    await Promise.all([...this.#processes].map((process) => process.drain()))
   }
 
   /** Does not wait for anything. */
   kill(): void {
     this.#stopping = true
-    this.#child.kill('SIGKILL')
+    for (const process of this.#processes) process.kill()
   }
 
-  #hear(chunk: Buffer) {
-    this.#said = (this.#said + chunk.toString()).slice(-4_096)
-    process.stderr.write(chunk)
+  #start(): WorkerProcess {
+    const process = new WorkerProcess(this.#options)
+    this.#processes.add(process)
+    process.leaveToOthers(this.#queuesOfOthers)
+    void process.ended.then((code) => {
+      this.#processes.delete(process)
+      if (process === this.#current && !this.#stopping) this.#fail(process.fault(code))
+    })
+    return process
   }
-}
 
-function withoutSettings(): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('REPROQ_')))
+  /** One at a time, for hellos do not say of which process they are. */
+  #hello(process: WorkerProcess): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const off = this.#events.on('session.opened', ({ workerId }) => {
+        if (!isDevWorker(workerId) || this.#known.has(workerId)) return
+        this.#known.add(workerId)
+        off()
+        resolve()
+      })
+      void process.ended.then((code) => {
+        off()
+        // Asked to stop, it has nothing to explain.
+        if (!this.#stopping) reject(process.fault(code))
+      })
+    })
+  }
 }

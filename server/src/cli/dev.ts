@@ -12,6 +12,7 @@ import { startDatabase } from './dev-database.js'
 import { allSucceed, enqueueExamples, EXAMPLE_PREFIX, examplePath, exampleTasks } from './dev-examples.js'
 import { devLog } from './dev-log.js'
 import { followOthers } from './dev-others.js'
+import { reloadOnChange } from './dev-reload.js'
 import { resetDev } from './dev-reset.js'
 import { syncSchedules } from './dev-schedules.js'
 import { type DevState, forgetDevState, isRunning, readDevState, readDevToken, writeDevState } from './dev-state.js'
@@ -45,7 +46,7 @@ export function registerDev(program: Command): void {
     .option('--once', 'stop when the example runs are done; exit 0 if every one succeeded')
     .option('--ephemeral', 'on a PostgreSQL that is deleted at the end, whatever database is set')
     .option('--no-examples', 'enqueue no example runs; with --tasks, do not load the example tasks either')
-    .addOption(new Option('--tasks <pattern...>', 'task modules of the worker, such as "tasks/*.ts", beside the examples').env(workerSettings.tasks.env).argParser(collectPatterns))
+    .addOption(new Option('--tasks <pattern...>', 'task modules of the worker, such as "tasks/*.ts", beside the examples; loaded anew when code in this folder changes').env(workerSettings.tasks.env).argParser(collectPatterns))
     .option('--python <interpreter>', 'run Python tasks with this interpreter (default: python3 where it exists)')
     .option('--no-python', 'run no Python tasks')
     .option('--allow-tasks <prefixes...>', 'Python tasks it may run beside the examples, such as mypkg.tasks.; * for all')
@@ -102,17 +103,23 @@ async function dev(options: Options, knownToken: string | undefined): Promise<ne
     announceRuns(broker.events, new Reproq({ url, token }))
     const isWithExamples = (options.examples || options.tasks === undefined) && exampleTasks.length > 0
     const tasks = [...(isWithExamples ? exampleTasks : []), ...(options.tasks ?? [])]
-    worker = new DevWorker({ url, token, python, tasks, allowTasks: [EXAMPLE_PREFIX, ...(options.allowTasks ?? [])], pythonPath: examplePath })
+    worker = new DevWorker(broker.events, { url, token, python, tasks, allowTasks: [EXAMPLE_PREFIX, ...(options.allowTasks ?? [])], pythonPath: examplePath })
     parts.unshift(worker)
     followOthers(broker.events, database.url, worker)
-    await worker.connected(broker.events)
+    await worker.connected()
     line('worker', `typescript${python ? `, python (${python})` : ''}`)
     if (options.tasks) {
-      // Beside the start: what is wrong with a schedule stops nobody from working on a task.
-      syncSchedules(url, token, options.tasks).then(
-        (names) => names.length > 0 && line('schedules', names.join(', ')),
-        (error: Error) => say(paint('yellow', `  The schedules of ${options.tasks?.join(' ')} are as they were: `) + error.message),
-      )
+      const syncAll = followSchedules(url, token, options.tasks)
+      syncAll()
+      if (!options.once) {
+        const onReloaded = (files: string[]) => {
+          line('worker', `loaded anew: ${files.join(', ')}`)
+          syncAll()
+        }
+        const onKept = () => say(`  ${paint('red', '✖')} ${'worker'.padEnd(10)} goes on with the code before; it is loaded anew when that is mended`)
+        const endReloads = reloadOnChange(worker, process.cwd(), { onReloaded, onKept })
+        parts.unshift({ stop: async () => endReloads() })
+      }
     }
     say(`\n  try   npx reproq run ${isWithExamples ? `hello '{"name":"Ada"}'` : `<task> '<input as JSON>'`}         stop  Ctrl-C\n`)
 
@@ -177,6 +184,20 @@ function pythonOf(wanted: string | false | undefined): string | undefined {
   if (wanted === false) return undefined
   if (wanted !== undefined) return wanted
   return spawnSync('python3', ['--version']).status === 0 ? 'python3' : undefined
+}
+
+/** Beside everything else: what is wrong with a schedule stops nobody from working on a task. Their names are said again when they differ. */
+function followSchedules(url: string, token: string, tasks: string[]): () => void {
+  let said = ''
+  return () =>
+    void syncSchedules(url, token, tasks).then(
+      (names) => {
+        const text = names.join(', ')
+        if (text !== said) line('schedules', text || 'none')
+        said = text
+      },
+      (error: Error) => say(paint('yellow', `  The schedules of ${tasks.join(' ')} are as they were: `) + error.message),
+    )
 }
 
 function codeOf(succeeded: boolean): number {
