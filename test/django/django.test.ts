@@ -233,6 +233,12 @@ async function asOneShop(t: Test, environment: DjangoEnvironment, mode: readonly
     t.equal((await fetch(uri.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A')))).status, 401)
   })
 
+  await t.test('a child process that prints where the result goes spoils neither', async (t) => {
+    const id = await enqueue(`tasks.delegate.enqueue("printed by a child")`)
+    t.match(await finished(id), { status: 'SUCCESSFUL', value: 'delegated', attempts: 1 })
+    await until('what it printed is kept', async () => (await pool.query('SELECT text FROM reproq_logs WHERE result_id = $1', [id])).rows.some(({ text }) => text === 'printed by a child\n'))
+  })
+
   await t.test('an attempt that fails is followed by one that knows its number', async (t) => {
     t.match(await finished(await enqueue(`tasks.persist.enqueue(3)`)), { status: 'SUCCESSFUL', value: 3, attempts: 3, errors: [{ exception_class: 'OutOfStock' }, { exception_class: 'OutOfStock' }] })
   })

@@ -1,5 +1,5 @@
 /** How the envelope of an executor that knows no descriptor 3 begins, at the start of a line. */
-const MARK = Buffer.from('{"ok"')
+export const ENVELOPE_MARK = Buffer.from('{"ok"')
 const NEWLINE = 0x0a
 
 /**
@@ -27,7 +27,7 @@ export class EnvelopeGuard {
     const at = this.#suspectIn(text)
     this.#let(text.subarray(0, at))
     if (at === text.length) return
-    this.#isHolding = text.length - at >= MARK.length
+    this.#isHolding = text.length - at >= ENVELOPE_MARK.length
     this.#held = text.subarray(at)
   }
 
@@ -51,8 +51,8 @@ export class EnvelopeGuard {
   /** Where a line begins that is, or may become, the mark; the length of the text when none does. */
   #suspectIn(text: Buffer): number {
     for (let at = this.#isLineStart ? 0 : after(text, 0); at < text.length; at = after(text, at)) {
-      const head = text.subarray(at, at + MARK.length)
-      if (head.equals(MARK.subarray(0, head.length))) return at
+      const head = text.subarray(at, at + ENVELOPE_MARK.length)
+      if (head.equals(ENVELOPE_MARK.subarray(0, head.length))) return at
     }
     return text.length
   }

@@ -1,5 +1,6 @@
 import { members, storageFault, type StorageFault } from '../../../protocol/src/index.js'
 import type { Captured } from './bounded-output.js'
+import { ENVELOPE_MARK } from './envelope-guard.js'
 import type { Settlement } from './executor.js'
 import type { Exit } from './process-group.js'
 import { storable } from './storable-text.js'
@@ -55,13 +56,26 @@ function readChannel({ channel, exit, maxOutputBytes }: Evidence): Reading {
   return 'fault' in reading && end === -1 && isAbnormal(exit) ? { missing: true } : reading
 }
 
-/** All of stdout is the envelope, whatever the exit: it may also just be what a dying program printed. */
+/**
+ * All of stdout is the envelope, whatever the exit: it may also just be what a dying program printed. Or its last line is, after what
+ * a child process or an extension wrote there behind the executor's back.
+ */
 function readStdout({ stdout, exit, maxOutputBytes }: Evidence): Reading {
   const first = stdout.bytes.find((byte) => byte > SPACE)
   if (first === undefined) return { missing: true }
   if (stdout.overflowed) return first === BRACE ? { fault: tooLarge(maxOutputBytes) } : { missing: true }
   const reading = readText(stdout.bytes)
-  return 'fault' in reading && isAbnormal(exit) ? { missing: true } : reading
+  if (!('fault' in reading)) return reading
+  const last = readLastLine(stdout.bytes)
+  if (last !== undefined && !('fault' in last)) return last
+  return isAbnormal(exit) ? { missing: true } : reading
+}
+
+function readLastLine(bytes: Uint8Array): Reading | undefined {
+  const end = bytes.findLastIndex((byte) => byte > SPACE) + 1
+  const line = bytes.subarray(bytes.lastIndexOf(NEWLINE, end - 1) + 1, end)
+  // The beginning that keeps it out of the log (EnvelopeGuard).
+  return ENVELOPE_MARK.equals(line.subarray(0, ENVELOPE_MARK.length)) ? readText(line) : undefined
 }
 
 const SPACE = 0x20

@@ -1,4 +1,5 @@
 import asyncio
+import subprocess
 import sys
 import time
 
@@ -73,6 +74,12 @@ def persist(context, until):
     if context.attempt < until:
         raise OutOfStock(f"not yet: {context.attempt}")
     return context.attempt
+
+
+@task
+def delegate(text):
+    subprocess.run(["echo", text], check=True)
+    return "delegated"
 
 
 @task
