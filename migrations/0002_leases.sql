@@ -58,6 +58,12 @@ CREATE TABLE reproq_leases (
   session_id bigint NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
+-- Milliseconds until there is a session to end: 0 or less when one has expired, or a lease is left of one that no longer exists; null when
+-- there is none at all.
+CREATE FUNCTION reproq_next_session_end_ms() RETURNS float8 LANGUAGE sql STABLE
+  RETURN CASE WHEN EXISTS (SELECT FROM reproq_leases l WHERE NOT EXISTS (SELECT FROM reproq_sessions s WHERE s.session_id = l.session_id)) THEN 0
+              ELSE (SELECT extract(epoch FROM min(s.expires_at) - now())::float8 * 1000 FROM reproq_sessions s) END;
+
 -- RUNNING under a lease of somebody else's: the Go worker's. When that has passed, a broker takes the run back.
 CREATE TABLE reproq_foreign_leases (
   result_id bigint PRIMARY KEY

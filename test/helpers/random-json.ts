@@ -1,10 +1,12 @@
+import { choices } from './choices.js'
+
 /** Random valid JSON texts, spelled in every way the grammar allows: spaces, escapes, number forms, duplicate names. */
 export class RandomJson {
-  #state: number
+  readonly #below: (limit: number) => number
 
   /** The same seed gives the same texts. */
   constructor(seed: number) {
-    this.#state = seed >>> 0
+    this.#below = choices(seed)
   }
 
   document(depth = 4): string {
@@ -71,13 +73,5 @@ export class RandomJson {
 
   #pick<T>(choices: readonly T[]): T {
     return choices[this.#below(choices.length)] as T
-  }
-
-  /** Mulberry32. */
-  #below(limit: number): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), this.#state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % limit
   }
 }

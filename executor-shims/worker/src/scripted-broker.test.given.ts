@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { WebSocketServer, type WebSocket } from 'ws'
 import { parseWorkerFrame, SUBPROTOCOL, type BrokerFrame, type LeasedRun, type Verdict, type WorkerFrame, type WorkerFrameOf } from '../../../protocol/src/index.js'
+import { Changes } from './changes.js'
 
 /** Longer than anything here takes; a test that waits this long has failed. */
 const BOUND_MS = 5_000
@@ -18,7 +19,7 @@ export class Conversation {
   readonly request: IncomingMessage
   readonly #socket: WebSocket
   readonly #frames: WorkerFrame[] = []
-  readonly #looks = new Set<() => void>()
+  readonly #changes = new Changes()
   /** Every heartbeat that came. */
   readonly heartbeats: WorkerFrameOf['hb'][] = []
   /** What every heartbeat is answered with; undefined: nothing. */
@@ -31,7 +32,7 @@ export class Conversation {
     socket.on('message', (data) => this.#read(data.toString()))
     socket.on('close', (code) => {
       this.closedWith = code
-      this.#look()
+      this.#changes.happened()
     })
   }
 
@@ -44,11 +45,7 @@ export class Conversation {
       const answer = this.answerHeartbeat(frame)
       if (answer) this.send(answer)
     } else this.#frames.push(frame)
-    this.#look()
-  }
-
-  #look() {
-    for (const look of this.#looks) look()
+    this.#changes.happened()
   }
 
   /** The next frame that is no heartbeat; it must be this one. */
@@ -65,20 +62,7 @@ export class Conversation {
   }
 
   async until(isSo: () => boolean, what: string): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#looks.delete(look)
-        reject(new Error(`Waited in vain for ${what}; unread: ${JSON.stringify(this.#frames)}`))
-      }, BOUND_MS)
-      const look = () => {
-        if (!isSo()) return
-        clearTimeout(timer)
-        this.#looks.delete(look)
-        resolve()
-      }
-      this.#looks.add(look)
-      look()
-    })
+    if (!(await this.#changes.until(isSo, BOUND_MS))) throw new Error(`Waited in vain for ${what}; unread: ${JSON.stringify(this.#frames)}`)
   }
 
   /** So many heartbeats from now on: everything the worker sent before them has been read. */

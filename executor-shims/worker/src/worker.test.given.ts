@@ -1,4 +1,5 @@
 import type { Outcome } from '../../../protocol/src/index.js'
+import { Changes } from './changes.js'
 import type { Assignment, Executor, Settlement, Stop, Voice } from './executor.js'
 import { ScriptedBroker, TERMS, type Conversation } from './scripted-broker.test.given.js'
 import { Worker, type WorkerEventMap, type WorkerOptions } from './worker.js'
@@ -24,7 +25,7 @@ export class HandExecutor implements Executor {
   /** How stopped attempts end. */
   outcome: Outcome = 'cancelled'
   stopped = 0
-  readonly #looks = new Set<() => void>()
+  readonly #changes = new Changes()
 
   serves(task: string): boolean {
     return task !== 'nobodys'
@@ -43,9 +44,9 @@ export class HandExecutor implements Executor {
       })
       signal.addEventListener('abort', () => {
         if (!this.ignoresStop) settle({ outcome: this.outcome, error: { class: 'Cancelled', message: 'stopped' } })
-        for (const look of this.#looks) look()
+        this.#changes.happened()
       })
-      for (const look of this.#looks) look()
+      this.#changes.happened()
     })
   }
 
@@ -65,18 +66,8 @@ export class HandExecutor implements Executor {
     return execution.stop as Stop
   }
 
-  #until(isSo: () => boolean, what: string): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`Waited in vain for ${what}`)), BOUND_MS)
-      const look = () => {
-        if (!isSo()) return
-        clearTimeout(timer)
-        this.#looks.delete(look)
-        resolve()
-      }
-      this.#looks.add(look)
-      look()
-    })
+  async #until(isSo: () => boolean, what: string): Promise<void> {
+    if (!(await this.#changes.until(isSo, BOUND_MS))) throw new Error(`Waited in vain for ${what}`)
   }
 }
 

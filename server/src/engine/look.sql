@@ -5,7 +5,5 @@ SELECT extract(epoch FROM least((SELECT s.run_after FROM reproq_scheduled s ORDE
        (SELECT extract(epoch FROM e.expires_at - now())::float8 * 1000 FROM reproq_expiring e ORDER BY e.expires_at, e.result_id LIMIT 1) AS expiring,
        CASE WHEN EXISTS (SELECT FROM reproq_freed) THEN 0 ELSE reproq_next_refill_ms() END AS blocked,
        CASE WHEN EXISTS (SELECT FROM reproq_workflow_changes) THEN 0::float8 END AS workflows,
-       -- A lease whose session no longer exists is to be ended as well.
-       CASE WHEN EXISTS (SELECT FROM reproq_leases l WHERE NOT EXISTS (SELECT FROM reproq_sessions s WHERE s.session_id = l.session_id)) THEN 0
-            ELSE (SELECT extract(epoch FROM min(s.expires_at) - now())::float8 * 1000 FROM reproq_sessions s) END AS sessions,
+       reproq_next_session_end_ms() AS sessions,
        CASE WHEN EXISTS (SELECT FROM reproq_operations WHERE status = 'RUNNING') THEN 0::float8 END AS operations
