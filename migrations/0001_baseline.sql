@@ -146,7 +146,9 @@ ALTER TABLE periodic_tasks
 ALTER TABLE reproq_queue_controls
   ALTER paused SET DEFAULT false, ALTER created_at SET DEFAULT now(), ALTER updated_at SET DEFAULT now();
 ALTER TABLE reproq_workers
-  ALTER queues SET DEFAULT '[]', ALTER started_at SET DEFAULT now(), ALTER last_seen_at SET DEFAULT now();
+  ALTER queues SET DEFAULT '[]', ALTER started_at SET DEFAULT now(), ALTER last_seen_at SET DEFAULT now(),
+  -- As the Go SQL has them; Django makes them NOT NULL, and a worker need not say where it is.
+  ALTER hostname DROP NOT NULL, ALTER concurrency DROP NOT NULL;
 
 CREATE INDEX IF NOT EXISTS idx_periodic_tasks_next_run ON periodic_tasks (next_run_at) WHERE enabled;
 CREATE INDEX IF NOT EXISTS idx_workflow_runs_callback ON workflow_runs (callback_result_id);

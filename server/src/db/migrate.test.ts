@@ -100,7 +100,7 @@ for (const [producer, file] of PRODUCERS) {
       t.same((await pool.query('SELECT result_id FROM reproq_ready')).rows, [{ result_id: '1' }])
       t.same((await pool.query('SELECT result_id FROM reproq_scheduled')).rows, [{ result_id: '2' }])
     })
-    t.test('it has the tables, columns and defaults of a new one', async (t) => {
+    t.test('it has the tables and columns of a new one, with the same defaults, and null where that may be null', async (t) => {
       const fresh = await testDatabase(t)
       t.same(await defaults(pool), await defaults(fresh.pool))
     })
@@ -117,6 +117,10 @@ for (const [producer, file] of PRODUCERS) {
       const enqueued = await pool.query(`SELECT * FROM reproq_enqueue('app.add', args => '[2, 3]')`)
       t.match(enqueued.rows, [{ result_id: /\d+/, deduplicated: false }])
       t.match((await pool.query('SELECT count(*)::int FROM reproq_ready')).rows, [{ count: 3 }])
+    })
+    t.test('a worker that does not say where it is can be listed', async (t) => {
+      await pool.query(`INSERT INTO reproq_workers (worker_id) VALUES ('w')`)
+      t.match((await pool.query('SELECT hostname, concurrency FROM reproq_workers')).rows, [{ hostname: null, concurrency: null }])
     })
   })
 }
@@ -172,7 +176,7 @@ async function indexes(pool: pg.Pool): Promise<string[]> {
 /** The id's own default is left out: a sequence in one, an identity in the other. */
 async function defaults(pool: pg.Pool): Promise<unknown> {
   const { rows } = await pool.query(`
-    SELECT table_name, column_name, column_default FROM information_schema.columns
+    SELECT table_name, column_name, column_default, is_nullable FROM information_schema.columns
      WHERE table_schema = 'public' AND (table_name, column_name) <> ('task_runs', 'result_id') ORDER BY 1, 2`)
   return rows
 }
