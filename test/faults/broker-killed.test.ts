@@ -1,8 +1,7 @@
 import t from 'tap'
 import { Reproq } from '../../sdk-ts/src/index.js'
-import { brokerProcess, givenToken } from '../helpers/broker.js'
-import { testDatabase } from '../helpers/database.js'
-import { allSucceededOnce, auditTransitions, startedMoreThanOnce, testLedger, unfinished } from '../helpers/ledger.js'
+import { brokerProcess } from '../helpers/broker.js'
+import { allSucceededOnce, givenAudited, startedMoreThanOnce, unfinished } from '../helpers/ledger.js'
 import { work } from '../helpers/ledger-tasks.js'
 import { plainProducer, producer } from '../helpers/producer.js'
 import { until } from '../helpers/wait.js'
@@ -11,10 +10,7 @@ import { workerProcess } from '../helpers/worker.js'
 const KNOBS = { heartbeatMs: 400, leaseMs: 12_000, safetyMs: 1_000, reconnectMs: 8_000 }
 
 t.test('kill -9 of the broker three times under load: what runs goes on, results are sent again, nothing is lost, started or ended twice', async (t) => {
-  const database = await testDatabase(t)
-  await auditTransitions(database)
-  const ledger = testLedger(t)
-  const token = await givenToken(database.url, ['admin'])
+  const { database, ledger, token } = await givenAudited(t)
   let broker = await brokerProcess(t, database.url, KNOBS)
   const { url } = broker
   const port = Number(new URL(url).port)

@@ -1,8 +1,7 @@
 import t from 'tap'
 import { Reproq } from '../../sdk-ts/src/index.js'
-import { brokerProcess, givenToken } from '../helpers/broker.js'
-import { testDatabase } from '../helpers/database.js'
-import { allSucceededOnce, auditTransitions, histories, startedMoreThanOnce, testLedger, unfinished } from '../helpers/ledger.js'
+import { brokerProcess } from '../helpers/broker.js'
+import { allSucceededOnce, givenAudited, histories, startedMoreThanOnce, unfinished } from '../helpers/ledger.js'
 import { stubborn, work } from '../helpers/ledger-tasks.js'
 import { producer } from '../helpers/producer.js'
 import { until } from '../helpers/wait.js'
@@ -11,10 +10,7 @@ import { workerProcess } from '../helpers/worker.js'
 const KNOBS = { heartbeatMs: 400, leaseMs: 10_000, safetyMs: 1_000, reconnectMs: 6_000 }
 
 t.test('SIGTERM of a worker: what ends in time ends, the rest goes back at no cost, and another does it', async (t) => {
-  const database = await testDatabase(t)
-  await auditTransitions(database)
-  const ledger = testLedger(t)
-  const token = await givenToken(database.url, ['admin'])
+  const { database, ledger, token } = await givenAudited(t)
   const { url } = await brokerProcess(t, database.url, KNOBS)
   const reproq = new Reproq({ url, token })
   const leaving = await workerProcess(t, { urls: url, token, name: 'leaving', concurrency: 2, window: 6, drainMs: 1_500, env: ledger.env })
@@ -39,10 +35,7 @@ t.test('SIGTERM of a worker: what ends in time ends, the rest goes back at no co
 })
 
 t.test('a second SIGTERM ends a worker at once, and what it ran goes back at no cost', async (t) => {
-  const database = await testDatabase(t)
-  await auditTransitions(database)
-  const ledger = testLedger(t)
-  const token = await givenToken(database.url, ['admin'])
+  const { database, ledger, token } = await givenAudited(t)
   const { url } = await brokerProcess(t, database.url, KNOBS)
   const reproq = new Reproq({ url, token })
   const worker = await workerProcess(t, { urls: url, token, name: 'forced', drainMs: 60_000, env: ledger.env })
@@ -58,10 +51,7 @@ t.test('a second SIGTERM ends a worker at once, and what it ran goes back at no 
 })
 
 t.test('SIGTERM of a broker: results are taken while it drains, and what runs longer finds the next broker', async (t) => {
-  const database = await testDatabase(t)
-  await auditTransitions(database)
-  const ledger = testLedger(t)
-  const token = await givenToken(database.url, ['admin'])
+  const { database, ledger, token } = await givenAudited(t)
   const knobs = { ...KNOBS, drainMs: 1_200 }
   const broker = await brokerProcess(t, database.url, knobs)
   const { url } = broker
@@ -82,10 +72,7 @@ t.test('SIGTERM of a broker: results are taken while it drains, and what runs lo
 })
 
 t.test('five restarts of a broker under load: no duplicate, and no attempt used up', async (t) => {
-  const database = await testDatabase(t)
-  await auditTransitions(database)
-  const ledger = testLedger(t)
-  const token = await givenToken(database.url, ['admin'])
+  const { database, ledger, token } = await givenAudited(t)
   let broker = await brokerProcess(t, database.url, KNOBS)
   const { url } = broker
   const port = Number(new URL(url).port)

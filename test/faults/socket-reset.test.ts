@@ -1,8 +1,7 @@
 import t from 'tap'
 import { Reproq } from '../../sdk-ts/src/index.js'
-import { brokerProcess, givenToken } from '../helpers/broker.js'
-import { testDatabase } from '../helpers/database.js'
-import { allSucceededOnce, auditTransitions, startedMoreThanOnce, testLedger, unfinished } from '../helpers/ledger.js'
+import { brokerProcess } from '../helpers/broker.js'
+import { allSucceededOnce, givenAudited, startedMoreThanOnce, unfinished } from '../helpers/ledger.js'
 import { work } from '../helpers/ledger-tasks.js'
 import { producer } from '../helpers/producer.js'
 import { testProxy } from '../helpers/proxy.js'
@@ -12,10 +11,7 @@ import { workerProcess } from '../helpers/worker.js'
 const KNOBS = { heartbeatMs: 400, leaseMs: 8_000, safetyMs: 1_000, reconnectMs: 4_000 }
 
 t.test('sockets reset under load, again and again: leases are kept, nothing is started or ended twice', async (t) => {
-  const database = await testDatabase(t)
-  await auditTransitions(database)
-  const ledger = testLedger(t)
-  const token = await givenToken(database.url, ['admin'])
+  const { database, ledger, token } = await givenAudited(t)
   const { url } = await brokerProcess(t, database.url, KNOBS)
   const proxy = await testProxy(t, Number(new URL(url).port))
   const through = `http://127.0.0.1:${proxy.port}`

@@ -1,8 +1,7 @@
 import t from 'tap'
 import { Reproq } from '../../sdk-ts/src/index.js'
-import { brokerProcess, givenToken } from '../helpers/broker.js'
-import { testDatabase } from '../helpers/database.js'
-import { allSucceededOnce, auditTransitions, histories, startedMoreThanOnce, testLedger, unfinished } from '../helpers/ledger.js'
+import { brokerProcess } from '../helpers/broker.js'
+import { allSucceededOnce, givenAudited, histories, startedMoreThanOnce, unfinished } from '../helpers/ledger.js'
 import { work } from '../helpers/ledger-tasks.js'
 import { producer } from '../helpers/producer.js'
 import { until } from '../helpers/wait.js'
@@ -11,10 +10,7 @@ import { workerProcess } from '../helpers/worker.js'
 const KNOBS = { heartbeatMs: 400, leaseMs: 8_000, safetyMs: 1_000, reconnectMs: 5_000 }
 
 t.test('two brokers on one database: every run is run once, whoever takes it in, and waiters and cancels cross over', async (t) => {
-  const database = await testDatabase(t)
-  await auditTransitions(database)
-  const ledger = testLedger(t)
-  const token = await givenToken(database.url, ['admin'])
+  const { database, ledger, token } = await givenAudited(t)
   const [a, b] = await Promise.all([brokerProcess(t, database.url, KNOBS), brokerProcess(t, database.url, KNOBS)])
   const [atA, atB] = [new Reproq({ url: a.url, token }), new Reproq({ url: b.url, token })]
   const [, workerB] = await Promise.all([
@@ -48,10 +44,7 @@ t.test('two brokers on one database: every run is run once, whoever takes it in,
 })
 
 t.test('one of two brokers is killed: its worker goes to the other with all its leases', async (t) => {
-  const database = await testDatabase(t)
-  await auditTransitions(database)
-  const ledger = testLedger(t)
-  const token = await givenToken(database.url, ['admin'])
+  const { database, ledger, token } = await givenAudited(t)
   const brokers = await Promise.all([brokerProcess(t, database.url, KNOBS), brokerProcess(t, database.url, KNOBS)])
   const urls = brokers.map(({ url }) => url)
   const worker = await workerProcess(t, { urls, token, name: 'mobile', concurrency: 4, env: ledger.env })

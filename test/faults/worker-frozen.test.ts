@@ -1,18 +1,14 @@
 import t from 'tap'
 import { Reproq } from '../../sdk-ts/src/index.js'
-import { brokerProcess, givenToken } from '../helpers/broker.js'
-import { testDatabase } from '../helpers/database.js'
-import { allSucceededOnce, auditTransitions, startedMoreThanOnce, testLedger, unfinished } from '../helpers/ledger.js'
+import { brokerProcess } from '../helpers/broker.js'
+import { allSucceededOnce, givenAudited, startedMoreThanOnce, unfinished } from '../helpers/ledger.js'
 import { stubborn, work } from '../helpers/ledger-tasks.js'
 import { ScriptedWorker } from '../helpers/scripted-worker.js'
 import { until } from '../helpers/wait.js'
 import { workerProcess } from '../helpers/worker.js'
 
 t.test('a worker frozen beyond its lease: others finish its runs, and what it says when it thaws is refused', async (t) => {
-  const database = await testDatabase(t)
-  await auditTransitions(database)
-  const ledger = testLedger(t)
-  const token = await givenToken(database.url, ['admin'])
+  const { database, ledger, token } = await givenAudited(t)
   const { url } = await brokerProcess(t, database.url)
   const reproq = new Reproq({ url, token })
   const frozen = await workerProcess(t, { urls: url, token, name: 'frozen', concurrency: 4, window: 4, env: ledger.env })
@@ -38,10 +34,7 @@ t.test('a worker frozen beyond its lease: others finish its runs, and what it sa
 })
 
 t.test('runs that lie in the socket of a frozen worker go elsewhere, and it does not start them when it thaws', async (t) => {
-  const database = await testDatabase(t)
-  await auditTransitions(database)
-  const ledger = testLedger(t)
-  const token = await givenToken(database.url, ['admin'])
+  const { database, ledger, token } = await givenAudited(t)
   const { url } = await brokerProcess(t, database.url)
   const reproq = new Reproq({ url, token })
   const frozen = await workerProcess(t, { urls: url, token, name: 'frozen', concurrency: 4, env: ledger.env })
@@ -65,10 +58,7 @@ t.test('runs that lie in the socket of a frozen worker go elsewhere, and it does
 })
 
 t.test('an old lease proves nothing any more: over HTTP too', async (t) => {
-  const database = await testDatabase(t)
-  await auditTransitions(database)
-  const ledger = testLedger(t)
-  const token = await givenToken(database.url, ['admin'])
+  const { database, ledger, token } = await givenAudited(t)
   const { url } = await brokerProcess(t, database.url)
   const reproq = new Reproq({ url, token })
   const run = await reproq.enqueue(work, { ms: 3_000 })

@@ -1,8 +1,7 @@
 import t from 'tap'
 import { Reproq } from '../../sdk-ts/src/index.js'
-import { brokerProcess, givenToken } from '../helpers/broker.js'
-import { testDatabase } from '../helpers/database.js'
-import { allSucceededOnce, auditTransitions, startedMoreThanOnce, testLedger, unfinished } from '../helpers/ledger.js'
+import { brokerProcess } from '../helpers/broker.js'
+import { allSucceededOnce, givenAudited, startedMoreThanOnce, unfinished } from '../helpers/ledger.js'
 import { poison, work } from '../helpers/ledger-tasks.js'
 import { until } from '../helpers/wait.js'
 import { workerProcess } from '../helpers/worker.js'
@@ -11,10 +10,7 @@ const KNOBS = { heartbeatMs: 400, leaseMs: 10_000, safetyMs: 2_000, reconnectMs:
 const RECOVERY_MS = KNOBS.reconnectMs + 3_000
 
 t.test('kill -9 of a worker in the middle of 200 runs: what it held is run again by the other, the rest does not notice', async (t) => {
-  const database = await testDatabase(t)
-  await auditTransitions(database)
-  const ledger = testLedger(t)
-  const token = await givenToken(database.url, ['admin'])
+  const { database, ledger, token } = await givenAudited(t)
   const { url } = await brokerProcess(t, database.url, KNOBS)
   const [victim] = await Promise.all(['victim', 'other'].map((name) => workerProcess(t, { urls: url, token, name, concurrency: 6, env: ledger.env })))
   if (!victim) throw new Error('no victim')
@@ -44,10 +40,7 @@ t.test('kill -9 of a worker in the middle of 200 runs: what it held is run again
 })
 
 t.test('a run that kills its worker the moment it starts is counted each time, and is given up after its last attempt', async (t) => {
-  const database = await testDatabase(t)
-  await auditTransitions(database)
-  const ledger = testLedger(t)
-  const token = await givenToken(database.url, ['admin'])
+  const { database, ledger, token } = await givenAudited(t)
   const { url } = await brokerProcess(t, database.url, { ...KNOBS, reconnectMs: 300 })
   const reproq = new Reproq({ url, token })
   const run = await reproq.enqueue(poison, {}, { maxAttempts: 2 })

@@ -2,7 +2,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import type { TestDatabase } from './database.js'
+import { givenToken } from './broker.js'
+import { testDatabase, type TestDatabase } from './database.js'
 
 export interface Start {
   run: string
@@ -16,6 +17,13 @@ export interface Ledger {
   env: { REPROQ_TEST_LEDGER: string }
   starts(): Start[]
   startsOf(run: string): Start[]
+}
+
+/** A database that writes down every change of a status, a ledger of what really ran, and a token for everything. */
+export async function givenAudited(t: Test): Promise<{ database: TestDatabase; ledger: Ledger; token: string }> {
+  const database = await testDatabase(t)
+  await auditTransitions(database)
+  return { database, ledger: testLedger(t), token: await givenToken(database.url, ['admin']) }
 }
 
 export function testLedger(t: Test): Ledger {
