@@ -24,9 +24,11 @@ import { Waiters } from './engine/waiters.js'
 import { BrokerError } from './errors.js'
 import { Events } from './events.js'
 import { buildApp } from './http/app.js'
+import { endWithToken } from './http/end-with-token.js'
 import type { App } from './http/typed-app.js'
 import { Streams } from './http/streams.js'
 import { Tokens } from './http/tokens.js'
+import { checkLinks } from './link/check-links.js'
 import type { LinkContext } from './link/context.js'
 import { Links } from './link/links.js'
 import { cancelWhereHeld, holdingsOf, settleUndeliverable } from './link/holdings.js'
@@ -35,7 +37,6 @@ import { setRunLimits } from './runs/run-limit.js'
 import * as sessions from './sessions/sessions.js'
 
 const notifySql = statement<[string, string], unknown>(import.meta.url, 'db/notify.sql')
-const LINK_CHECK_MS = 500
 /** A list that takes longer is refused: its client would not wait either. */
 const READ_MS = 5_000
 /** How long answers on their way may take once the broker has drained. */
@@ -308,32 +309,6 @@ export class Broker {
       settle: this.#settle,
       holdings: this.#holdings,
     }
-    let checkedAt = performance.now()
-    const links = {
-      name: 'links',
-      everyMs: LINK_CHECK_MS,
-      runOnce: async () => {
-        const now = performance.now()
-        const stoodStill = now - checkedAt > 4 * LINK_CHECK_MS
-        checkedAt = now
-        if (stoodStill) this.#pool.stoodStill()
-        for (const link of this.#links.all()) {
-          if (stoodStill) link.forgive(now)
-          else link.check(now)
-        }
-      },
-    }
-    const tokens = {
-      name: 'tokens',
-      // As often as a live worker is heard of: a token that has ended is worth no more than a worker that has.
-      everyMs: config.heartbeatMs,
-      runOnce: async () => {
-        const links = this.#links.all()
-        const ended = await this.#tokens.ended(new Set([...links.map(({ tokenHash }) => tokenHash), ...this.#streams.hashes()]))
-        for (const link of links) if (ended.has(link.tokenHash)) link.expire()
-        this.#streams.expire(ended)
-      },
-    }
     const strays = {
       name: 'strays',
       everyMs: 1_000,
@@ -347,6 +322,14 @@ export class Broker {
         })
       },
     }
-    return [...chores(context), vacuum(this.#pool, events), links, tokens, strays, retention({ pool: this.#pool, config, stopping: this.#abort.signal })]
+    return [
+      ...chores(context),
+      vacuum(this.#pool, events),
+      checkLinks(this.#links, () => this.#pool.stoodStill()),
+      // As often as a live worker is heard of: a token that has ended is worth no more than a worker that has.
+      endWithToken(this.#tokens, this.#links, this.#streams, config.heartbeatMs),
+      strays,
+      retention({ pool: this.#pool, config, stopping: this.#abort.signal }),
+    ]
   }
 }
