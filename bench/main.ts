@@ -1,19 +1,15 @@
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { contest, type Series } from './contest.js'
+import { contest } from './contest.js'
 import { BrokerProcess } from './machine/broker.js'
-import { ROOT } from './machine/folders.js'
 import { installPeers } from './machine/peers.js'
 import { Postgres, SETTLE_MS } from './machine/postgres.js'
 import { HELP, readOptions, type Options } from './options.js'
 import { benchPython } from './python/main.js'
 import { benchSoak } from './python/soak.js'
-import { circumstancesOf, keep, markdown } from './report/results.js'
+import { circumstancesOf, HOW_TO_READ, keep, save, sectionOf, type Circumstances, type Measured } from './report/results.js'
 import type { Setting } from './rig.js'
 import { us, peers } from './systems/all.js'
 import type { System } from './systems/system.js'
 import { workloads, QUICK_PEERS, QUICK_WORKLOADS } from './workloads/all.js'
-import type { Workload } from './workloads/workload.js'
 
 const options = readOptions(process.argv.slice(2))
 if (options?.python) await benchPython(options)
@@ -33,17 +29,21 @@ async function main(options: Options): Promise<void> {
   try {
     const setting: Setting = { postgres, cache, settleMs: quick ? SETTLE_MS.quick : SETTLE_MS.full, profile }
     const about = await circumstancesOf(postgres, systems, cache, quick, rounds)
-    const measured: { workload: Workload; series: Series[] }[] = []
+    const measured: Measured[] = []
     for (const workload of chosen) {
       measured.push({ workload, series: await contest(workload, { setting, systems, raw: names.includes('raw'), quick, rounds, tell: (line) => process.stderr.write(`${line}\n`) }) })
       keep(about, measured)
+      // At once: what comes after it may take hours, or fail.
+      if (options.save) save(sectionsOf(about, measured), Object.keys(workloads))
     }
-    const report = markdown(about, measured)
-    console.log(report)
-    if (options.save) writeFileSync(join(ROOT, 'bench/RESULTS.md'), `# Results\n\nWritten by \`npm run bench -- --save\`.\n\n${report}`)
+    console.log([HOW_TO_READ, ...sectionsOf(about, measured).values()].join('\n\n'))
   } finally {
     await postgres.stop()
   }
+}
+
+function sectionsOf(about: Circumstances, measured: Measured[]): Map<string, string> {
+  return new Map(measured.map((one) => [one.workload.name, sectionOf(about, one)]))
 }
 
 /** Nothing may stay behind: the server would live on, and our broker with it. Producers and workers end by themselves. */

@@ -31,7 +31,7 @@ export const HELP = `npm run bench -- [options]
   --python            the ways to run Python tasks of a Django project, beside Celery; nothing else
   --soak              10,000 Python tasks with faults mixed in (quick: 1,000), and what they leave behind; nothing else
   --tune              every setting of every system beside the others, on life and drain
-  --save              write bench/RESULTS.md as well
+  --save              write what was measured into bench/RESULTS.md as well
   --cache folder      where the peers are installed (default .reproq/bench-peers)
   --profile folder    leave CPU profiles of our broker, worker and producer there`
 

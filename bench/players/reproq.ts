@@ -30,7 +30,8 @@ export const reproq: Player = {
 
   async startWorker({ broker, settings }, ran) {
     const { concurrency, window } = settings
-    const worker = new Worker({ ...broker, tasks: [task(ran)], name: 'bench', ...(concurrency && { concurrency }), ...(window && { window }) })
+    // Peers leave console alone too.
+    const worker = new Worker({ ...broker, tasks: [task(ran)], name: 'bench', captureConsole: false, ...(concurrency && { concurrency }), ...(window && { window }) })
     await worker.start()
     return { stop: () => worker.drain() }
   },

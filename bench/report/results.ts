@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, release } from 'node:os'
 import { join } from 'node:path'
 import type { Series } from '../contest.js'
@@ -11,6 +11,12 @@ import { rawRunner } from '../raw/raw.js'
 import type { System } from '../systems/system.js'
 import type { Workload } from '../workloads/workload.js'
 import { tableOf } from './table.js'
+
+/** A workload with all that was measured in it. */
+export interface Measured {
+  workload: Workload
+  series: Series[]
+}
 
 export interface Circumstances {
   when: string
@@ -38,20 +44,31 @@ export async function circumstancesOf(postgres: Postgres, systems: System[], cac
   }
 }
 
-/** The whole report, as Markdown. */
-export function markdown(about: Circumstances, measured: { workload: Workload; series: Series[] }[]): string {
-  const systems = about.systems.map(({ name, version, setting }) => `* **${name}** ${version}: ${setting}`)
+/** One workload measured, as Markdown: what is needed to read it stands in it. */
+export function sectionOf(about: Circumstances, { workload, series }: Measured): string {
+  const taking = about.systems.filter(({ name }) => series.some(({ system }) => system === name))
   return [
-    `${about.quick ? 'Quick' : 'Full'} run of ${about.when}, commit ${about.commit}, ${about.rounds} rounds.`,
-    `${about.machine}; Node ${about.node} (peers: node@24); PostgreSQL ${about.postgres}; raw SQL by ${about.raw}.`,
+    `### ${workload.name}`,
     '',
-    ...systems,
+    `${workload.about}.`,
     '',
-    'Figures are medians (least–most) of the rounds. "reproq ÷ it" is the median of the ratios of paired rounds.',
+    ...failures(series),
+    tableOf(workload, series),
     '',
-    ...failures(measured.flatMap(({ series }) => series)),
-    ...measured.flatMap(({ workload, series }) => [tableOf(workload, series), '']),
+    `${about.quick ? 'Quick' : 'Full'} size, ${about.rounds} ${about.rounds === 1 ? 'round' : 'rounds'}, ${about.when.slice(0, 16)}Z, commit ${about.commit}; ${about.machine}; Node ${about.node} (peers: node@24);`,
+    `PostgreSQL ${about.postgres}; raw SQL by ${about.raw}. ${taking.map(({ name, version, setting }) => `${name} ${version}: ${setting}`).join('; ')}.`,
+    '',
   ].join('\n')
+}
+
+export const HOW_TO_READ = 'Figures are medians (least–most) of the rounds. "reproq ÷ it" is the median of the ratios of paired rounds.'
+
+/** bench/RESULTS.md with `sections` (by workload) in the place of the older ones; a full run takes hours, so a part of it can be done again. */
+export function save(sections: Map<string, string>, order: string[]): void {
+  const path = join(ROOT, 'bench/RESULTS.md')
+  const known = new Map(existsSync(path) ? readFileSync(path, 'utf8').split(/^(?=### )/m).slice(1).map((section) => [/^### (\S+)/.exec(section)?.[1] ?? '', section]) : [])
+  const all = order.flatMap((name) => sections.get(name) ?? known.get(name) ?? [])
+  writeFileSync(path, [`# Results\n\nWritten by \`npm run bench -- --save\`. ${HOW_TO_READ}\n`, ...all.map((section) => `${section.trimEnd()}\n`)].join('\n'))
 }
 
 function failures(all: Series[]): string[] {
@@ -63,7 +80,7 @@ function failures(all: Series[]): string[] {
 }
 
 /** bench/results/<date>.json: everything, for whoever wants to look closer. */
-export function keep(about: Circumstances, measured: { workload: Workload; series: Series[] }[]): void {
+export function keep(about: Circumstances, measured: Measured[]): void {
   const folder = join(ROOT, 'bench/results')
   mkdirSync(folder, { recursive: true })
   const path = join(folder, `${about.when.replaceAll(':', '-').slice(0, 19)}.json`)

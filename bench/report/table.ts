@@ -16,7 +16,7 @@ export function tableOf(workload: Workload, all: Series[]): string {
     ...(varied ? [ratioText(series, firstOf(series, all), workload.compared)] : []),
     ...(priced ? pricesOf(series) : []),
   ])
-  return [`### ${workload.name}`, '', `${workload.about}.`, '', line(head), line(head.map((_, column) => (column === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n')
+  return [line(head), line(head.map((_, column) => (column === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n')
 }
 
 const PRICES = ['WAL B/task', 'commits/task', 'CPU s/1,000: postgres', 'broker', 'worker', 'producer']
