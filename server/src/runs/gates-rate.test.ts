@@ -212,25 +212,34 @@ t.test('a forgotten bucket that a transaction is making anew keeps waiting its o
   t.strictSame(await misplaced(given.others), [])
 })
 
-t.test('never more starts than burst and rate allow, in any stretch of time, from several brokers at once', async (t) => {
+t.test('never more starts than burst and rate allow, in any stretch of time, from several brokers at once, while full buckets are forgotten', async (t) => {
   const given = await givenDatabase(t)
   const { others, url } = given
-  const buckets: Record<string, { perSecond: number; burst: number }> = { 'task:app.a': { perSecond: 40, burst: 5 }, 'queue:mail': { perSecond: 100, burst: 20 }, 'key:acme': { perSecond: 25, burst: 3 } }
+  const buckets: Record<string, { perSecond: number; burst: number }> = { 'task:app.a': { perSecond: 40, burst: 5 }, 'queue:mail': { perSecond: 100, burst: 20 }, 'key:acme': { perSecond: 25, burst: 3 }, 'key:often full': { perSecond: 25, burst: 1 } }
   for (const [key, { perSecond, burst }] of Object.entries(buckets)) await limit(given, key, perSecond, burst)
-  const kinds = [{ task_path: 'app.a', queue_name: 'mail' }, { task_path: 'app.b', queue_name: 'mail' }, { task_path: 'app.c', queue_name: 'default', reproq_rate_key: 'acme' }]
-  const bucketOf: Record<string, string> = { 'app.a': 'task:app.a', 'app.b': 'queue:mail', 'app.c': 'key:acme' }
+  const kinds = [{ task_path: 'app.a', queue_name: 'mail' }, { task_path: 'app.b', queue_name: 'mail' }, { task_path: 'app.c', queue_name: 'default', reproq_rate_key: 'acme' }, { task_path: 'app.d', queue_name: 'default', reproq_rate_key: 'often full', reproq_rate_per_second: 25, reproq_rate_burst: 1 }]
+  const bucketOf: Record<string, string> = { 'app.a': 'task:app.a', 'app.b': 'queue:mail', 'app.c': 'key:acme', 'app.d': 'key:often full' }
   await others.query(
-    `INSERT INTO task_runs (task_path, queue_name, reproq_rate_key, spec_json, spec_hash)
-     SELECT k.task_path, k.queue_name, k.reproq_rate_key, '{}', 'x' FROM jsonb_to_recordset($1) AS k (task_path text, queue_name text, reproq_rate_key text), generate_series(1, 200)`,
+    `INSERT INTO task_runs (task_path, queue_name, reproq_rate_key, reproq_rate_per_second, reproq_rate_burst, spec_json, spec_hash)
+     SELECT k.*, '{}', 'x' FROM jsonb_to_recordset($1) AS k (task_path text, queue_name text, reproq_rate_key text, reproq_rate_per_second real, reproq_rate_burst int), generate_series(1, 200)`,
     [JSON.stringify(kinds)],
   )
+  await others.query(`UPDATE rate_limits SET reproq_by_hand = false WHERE key = 'key:often full'`)
+  await others.query(`CREATE TABLE forgotten AS SELECT key FROM rate_limits WHERE false;
+    CREATE FUNCTION remember() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO forgotten VALUES (OLD.key); RETURN NULL; END $$;
+    CREATE TRIGGER remember AFTER DELETE ON rate_limits FOR EACH ROW EXECUTE FUNCTION remember()`)
   // A start lies between the moment its statement was sent and the moment it was answered.
   const starts: { bucket: string; from: number; to: number }[] = []
   const counts = (key: string) => starts.filter(({ bucket }) => bucket === key).length
   const enough = () => Object.entries(buckets).every(([key, { burst }]) => counts(key) > burst + 40)
   const end = performance.now() + 30_000
-  await Promise.all(
-    Array.from({ length: 6 }, async (_, at) => {
+  await forgetFullBuckets(given.db, { unusedMs: -1_000 })
+  const forgetting = async () => {
+    while (!enough() && performance.now() < end) await forgetFullBuckets(given.db, { unusedMs: -1_000 })
+  }
+  await Promise.all([
+    forgetting(),
+    ...Array.from({ length: 6 }, async (_, at) => {
       const db = new Pool(url, 1)
       t.teardown(() => db.close())
       const session = await givenSession(db, `w${at}`)
@@ -242,7 +251,9 @@ t.test('never more starts than burst and rate allow, in any stretch of time, fro
         if (runs.length > 0) await succeed(db, runs.map((run) => ({ ...run, output: '1' })))
       }
     }),
-  )
+  ])
+  const { rowCount: forgotten } = await others.query(`SELECT FROM forgotten`)
+  t.ok(forgotten && forgotten > 0, `${forgotten} times a full bucket was forgotten`)
   let checks = 0
   for (const [key, { perSecond, burst }] of Object.entries(buckets)) {
     const byStart = starts.filter(({ bucket }) => bucket === key).toSorted((a, b) => a.to - b.to)
