@@ -71,6 +71,14 @@ t.test('reproq schedules: from put to delete, and what a script sees of it', asy
   t.match(await run('pg-cron', 'status', ...database_url), { code: 0, stdout: /^NAME .*\n$/, stderr: /is: broker/ })
 })
 
+t.test('schedules sync ends though a module holds something open', async (t) => {
+  const { url, token } = await testBroker(t)
+  const cwd = t.testdir({ 'held.mjs': `${MODULE}\nsetInterval(() => {}, 1_000)\n` })
+  const env = { REPROQ_URL: url, REPROQ_TOKEN: token }
+  t.match(await reproq(t, ['schedules', 'sync', 'held.mjs', '-o', 'id'], { cwd, env }), { code: 0, stdout: 'hourly\n' })
+  t.match(await reproq(t, ['schedules', 'sync', 'held.mjs', '--token', 'wrong'], { cwd, env }), { code: 5, stderr: /UNAUTHORIZED/ })
+})
+
 t.test('reproq dev synchronizes the schedules of the task modules it is given', async (t) => {
   const { url, pool } = await testDatabase(t)
   const cwd = t.testdir({ 'tasks.mjs': MODULE })

@@ -10,6 +10,8 @@ import { registerScheduler } from './scheduler.js'
 type Shown = BrokerOptions & { output: Format }
 type ScheduleRow = Awaited<ReturnType<ReturnType<typeof brokerOf>['schedules']['list']>>['schedules'][number]
 
+/** How long a command that has done its work may take to end. */
+const HELD_OPEN_MS = 200
 const LISTING: Listing<ScheduleRow> = {
   id: ({ name }) => name,
   columns: {
@@ -112,10 +114,15 @@ export function registerSchedules(program: Command): void {
     .option('--if-any', 'do nothing where no module exports a schedule')
     .addHelpText('after', "\nExample:\n  reproq schedules sync 'tasks/*.ts'          at each deploy")
     .action(async (patterns: string[], { app, ifAny, ...options }: Shown & { app: string; ifAny?: boolean }) => {
-      const schedules = await loadSchedules(patterns)
-      if (schedules.length === 0 && ifAny) return
-      if (schedules.length === 0) throw failure('INVALID_OPTION', `No file of ${patterns.join(', ')} exports a schedule, so all of "${app}" would be removed`, 'export what defineSchedule() returns; to remove them: reproq schedules delete')
-      await printRows(options.output, await brokerOf(options).schedules.sync(schedules, { app }), outcomes)
+      try {
+        const schedules = await loadSchedules(patterns)
+        if (schedules.length === 0 && ifAny) return
+        if (schedules.length === 0) throw failure('INVALID_OPTION', `No file of ${patterns.join(', ')} exports a schedule, so all of "${app}" would be removed`, 'export what defineSchedule() returns; to remove them: reproq schedules delete')
+        await printRows(options.output, await brokerOf(options).schedules.sync(schedules, { app }), outcomes)
+      } finally {
+        // What the modules hold open, a database or a timer, would keep the command from ending.
+        setTimeout(() => process.exit(), HELD_OPEN_MS).unref()
+      }
     })
 
   registerScheduler(schedules)
