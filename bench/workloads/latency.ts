@@ -2,7 +2,7 @@ import { Rig } from '../rig.js'
 import { percentile } from '../report/stats.js'
 import { ONE, type Workload } from './workload.js'
 
-const WARM_UP = 100
+const WARM_UP = 1_000
 
 /** One task at a time, with a pause between them: how soon it starts, and how soon whoever asked has its result. */
 export const latency: Workload = {
