@@ -25,6 +25,10 @@ export const postpone = task('postpone', (ms: number) => {
   throw new Postpone(ms, { queue: true })
 })
 export const exit = task('exit', (code: number) => process.exit(code))
+export const printAndExit = task('print_and_exit', (text: string) => {
+  writeSync(1, text)
+  process.exit(0)
+})
 export const signalItself = task('signal_itself', (number: number) => {
   process.kill(process.pid, number)
   return sleep(600_000)

@@ -45,6 +45,7 @@ t.test('a fresh Node process for each run', async (t) => {
   const run = (task: string, args: unknown[] = [], signal = never) => executor.execute(assignment(`conformance.${task}`, args), signal)
   t.not((await run('pid')).output, (await run('pid')).output)
   t.match(await run('big', [900_000]), { outcome: 'ok', output: /^"x{900000}"$/ })
+  t.match(await run('print_and_exit', ['{"ok":true}\n']), { outcome: 'crashed', exit: { code: 0 } }, 'what is printed is no result')
   const control = new AbortController()
   const waiting = run('wait', [], control.signal)
   await said('waiting')

@@ -32,10 +32,12 @@ if (!Number.isInteger(fd) || fd <= 2 || positionals.length === 0 || !(values.loo
 // Removed, so that a program a task starts does not take the channel for its own.
 delete process.env.REPROQ_RESULT_FD
 try {
-  // The worker reads what this process prints.
-  const executor = new InProcessExecutor(await loadTasks(positionals), { captureConsole: false })
   // Nobody waits for the results any more, and nobody would stop the tasks.
   const channel = new Channel(fd, () => process.exit(1))
+  // What code of a task prints, also as it is loaded, is never to be taken for the answer.
+  if (!values.loop) channel.write('{"t":"started"}')
+  // The worker reads what this process prints.
+  const executor = new InProcessExecutor(await loadTasks(positionals), { captureConsole: false })
   if (values.loop) new Loop(executor, channel).start(values.concurrent === true)
   else process.exit(await runOnce(executor, channel, values as Parameters<typeof runOnce>[2]))
 } catch (error) {

@@ -11,7 +11,7 @@ const program = python ?? 'python3'
 t.test('the Node executor keeps the contract too, and needs the descriptor', async (t) => {
   const without = ['--without', 'progress_twice,last_checkpoint']
   const oneShot = await conform(without, [process.execPath, ...NODE])
-  t.match(oneShot, { status: 0, passed: 24, complaints: [/^warn RQ-EXEC-012 not even when no descriptor is offered/] })
+  t.match(oneShot, { status: 0, passed: 25, complaints: [/^warn RQ-EXEC-012 not even when no descriptor is offered/] })
   t.match(await conform(['--mode', 'loop', ...without], [process.execPath, ...NODE, '--loop']), { status: 0, passed: 20, complaints: [] })
 })
 

@@ -27,6 +27,7 @@ def main() -> int:
 
 def _one_shot(options: argparse.Namespace) -> int:
     channel = open_channel()
+    channel.announce()
     report = (lambda fields: channel.write('{"t":"progress",' + fields[1:])) if channel.carries_messages else None
     extend = (lambda ms, shield: channel.ask(f'{{"t":"extend","timeout_ms":{ms}', shield)) if channel.is_answered else None
     stopping.stop_on_sigterm()

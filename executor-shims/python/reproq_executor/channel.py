@@ -35,6 +35,11 @@ class Channel:
         self._asked = 0
         self._unread = b""
 
+    def announce(self) -> None:
+        """Says that the answer will come here, so that what the task prints is never taken for it."""
+        if self.carries_messages:
+            self.write('{"t":"started"}')
+
     def write(self, line: str) -> None:
         rest = memoryview((line + "\n").encode("ascii"))
         # Threads of a task may have something to tell while it ends.

@@ -154,6 +154,14 @@ def kill_itself(signum):
     os.kill(os.getpid(), signum)
 
 
+def print_and_die(text, signum=0):
+    print(text)
+    sys.stdout.flush()
+    if signum:
+        os.kill(os.getpid(), signum)
+    os._exit(0)
+
+
 def crash_in_teardown():
     """The envelope is written, then the process dies while it cleans up."""
     import atexit

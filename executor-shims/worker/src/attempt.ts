@@ -1,11 +1,12 @@
 import { Head, LogFeed, Tail } from './bounded-output.js'
 import { EnvelopeGuard } from './envelope-guard.js'
-import { ENVELOPE_ROOM_BYTES, settle } from './envelope.js'
+import { ENVELOPE_ROOM_BYTES, readEnvelope, settle, type Evidence } from './envelope.js'
 import { extendedLine, type ExtendMessage } from './extend-message.js'
 import type { Assignment, Settlement, Stop, Voice } from './executor.js'
 import { drained, type Launched, type Launcher } from './launch.js'
 import type { ResolvedOptions } from './one-shot.js'
 import { layOut, type Payload } from './payload.js'
+import type { Exit } from './process-group.js'
 import { ResultChannel } from './result-channel.js'
 import { notStarted } from './start-advice.js'
 import { settleStopped } from './stopped.js'
@@ -20,8 +21,8 @@ export class Attempt {
   readonly #voice: Voice | undefined
   readonly #channel: ResultChannel
   readonly #stdout: Head
+  readonly #guard: EnvelopeGuard
   readonly #stderr = new Tail(STDERR_TAIL_BYTES)
-  #guard: EnvelopeGuard | undefined
   #process: Launched | undefined
   #stop: Stop | undefined
   #over = false
@@ -37,6 +38,8 @@ export class Attempt {
       voice?.progress(progress)
     }, (message) => void this.#extend(message))
     this.#stdout = new Head(room)
+    const feed = this.#logFeed('stdout')
+    this.#guard = new EnvelopeGuard(Math.max(room, options.maxLogBytes), (chunk) => feed?.push(chunk))
   }
 
   async run(): Promise<Settlement> {
@@ -66,24 +69,38 @@ export class Attempt {
     if ('failure' in ending) return this.#stop ? settleStopped(this.#stop, this.#assignment) : this.#notStarted(ending.failure)
     await drained(process, this.#options.stdioGraceMs)
     await this.#clear(process)
-    this.#guard?.finish(this.#channel.captured.bytes.length === 0)
-    const { maxOutputBytes } = this.#options
-    const settlement = settle({ channel: this.#channel.captured, stdout: this.#stdout, stderr: this.#stderr.text, exit: ending.exit, maxOutputBytes })
+    const settlement = this.#judge(ending.exit)
     return this.#stop ? settleStopped(this.#stop, this.#assignment, settlement) : settlement
+  }
+
+  /** What was no envelope on stdout is log. */
+  #judge(exit: Exit): Settlement {
+    const evidence: Evidence = {
+      channel: this.#channel.captured,
+      stdout: this.#stdout,
+      lastLine: this.#guard.lastLine,
+      stderr: this.#stderr.text,
+      exit,
+      maxOutputBytes: this.#options.maxOutputBytes,
+    }
+    const reading = readEnvelope(evidence)
+    if (evidence.lastLine === undefined || 'missing' in reading) this.#guard.release()
+    return settle(evidence, reading)
   }
 
   #start(payload: Payload): Launched {
     const { run, attempt } = this.#assignment
-    const feed = this.#logFeed('stdout')
-    this.#guard = feed && new EnvelopeGuard(this.#options.maxLogBytes, (chunk) => feed.push(chunk))
     const stderr = this.#logFeed('stderr')
     this.#process = this.#launch({
       args: ['--result-id', run, '--attempt', String(attempt), ...payload.args],
       stdin: payload.stdin,
       env: payload.env,
       outlets: {
-        channel: (chunk) => this.#channel.push(chunk),
-        stdout: (chunk) => [this.#stdout, this.#guard].forEach((sink) => sink?.push(chunk)),
+        channel: (chunk) => {
+          this.#guard.release()
+          this.#channel.push(chunk)
+        },
+        stdout: (chunk) => [this.#stdout, this.#guard].forEach((sink) => sink.push(chunk)),
         stderr: (chunk) => [this.#stderr, stderr].forEach((sink) => sink?.push(chunk)),
       },
     })

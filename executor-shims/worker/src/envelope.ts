@@ -1,15 +1,16 @@
 import { members, storageFault, type StorageFault } from '../../../protocol/src/index.js'
 import type { Captured } from './bounded-output.js'
-import { ENVELOPE_MARK } from './envelope-guard.js'
 import type { Settlement } from './executor.js'
 import type { Exit } from './process-group.js'
 import { storable } from './storable-text.js'
 
 /** Everything a finished one-shot executor left behind. */
 export interface Evidence {
-  /** What came on descriptor 3. */
-  channel: Captured
+  /** What came on descriptor 3 beside messages; undefined when nothing at all came there. */
+  channel: Captured | undefined
   stdout: Captured
+  /** The last line of stdout, when it begins like an envelope. */
+  lastLine: Captured | undefined
   /** The end of stderr, as text. */
   stderr: string
   exit: Exit
@@ -30,14 +31,17 @@ export interface Envelope {
   hold_queue?: unknown
 }
 
-type Reading = { text: string; envelope: Envelope } | { missing: true } | { fault: Settlement }
+export type Reading = { text: string; envelope: Envelope } | { missing: true } | { fault: Settlement }
 
 /** The envelope is the truth; the exit only explains a missing one (RQ-EXEC-020). */
-export function settle(evidence: Evidence): Settlement {
-  const reading = evidence.channel.bytes.length > 0 ? readChannel(evidence) : readStdout(evidence)
+export function settle(evidence: Evidence, reading: Reading = readEnvelope(evidence)): Settlement {
   if ('missing' in reading) return crashed(evidence)
   if ('fault' in reading) return reading.fault
   return settleEnvelope(reading.text, reading.envelope, evidence.maxOutputBytes)
+}
+
+export function readEnvelope(evidence: Evidence): Reading {
+  return evidence.channel === undefined ? readStdout(evidence) : readChannel(evidence.channel, evidence)
 }
 
 /** `text` is the envelope as it came, so that the return value travels as it was written. */
@@ -46,7 +50,7 @@ export function settleEnvelope(text: string, envelope: Envelope, maxOutputBytes:
 }
 
 /** The first line counts; what follows it is noise. */
-function readChannel({ channel, exit, maxOutputBytes }: Evidence): Reading {
+function readChannel(channel: Captured, { exit, maxOutputBytes }: Evidence): Reading {
   const start = channel.bytes.findIndex((byte) => byte > SPACE)
   if (start === -1) return { missing: true }
   const end = channel.bytes.indexOf(NEWLINE, start)
@@ -57,30 +61,25 @@ function readChannel({ channel, exit, maxOutputBytes }: Evidence): Reading {
 }
 
 /**
- * All of stdout is the envelope, whatever the exit: it may also just be what a dying program printed. Or its last line is, after what
- * a child process or an extension wrote there behind the executor's back.
+ * All of stdout is the envelope, whatever the exit. Or its last line is, after what a child process or an extension wrote there behind the
+ * executor's back; but that line may also just be what a program printed before it died.
  */
-function readStdout({ stdout, exit, maxOutputBytes }: Evidence): Reading {
-  const first = stdout.bytes.find((byte) => byte > SPACE)
-  if (first === undefined) return { missing: true }
-  if (stdout.overflowed) return first === BRACE ? { fault: tooLarge(maxOutputBytes) } : { missing: true }
-  const reading = readText(stdout.bytes)
-  if (!('fault' in reading)) return reading
-  const last = readLastLine(stdout.bytes)
-  if (last !== undefined && !('fault' in last)) return last
-  return isAbnormal(exit) ? { missing: true } : reading
+function readStdout({ stdout, lastLine, exit, maxOutputBytes }: Evidence): Reading {
+  const { bytes, overflowed } = stdout
+  const all: Reading = overflowed || bytes.every((byte) => byte <= SPACE) ? { missing: true } : readText(bytes)
+  if ('envelope' in all) return all
+  const last: Reading = lastLine === undefined ? { missing: true } : lastLine.overflowed ? { fault: tooLarge(maxOutputBytes) } : readText(lastLine.bytes)
+  if (!('missing' in last) && isBorneOut(last, exit)) return last
+  return isAbnormal(exit) ? { missing: true } : all
 }
 
-function readLastLine(bytes: Uint8Array): Reading | undefined {
-  const end = bytes.findLastIndex((byte) => byte > SPACE) + 1
-  const line = bytes.subarray(bytes.lastIndexOf(NEWLINE, end - 1) + 1, end)
-  // The beginning that keeps it out of the log (EnvelopeGuard).
-  return ENVELOPE_MARK.equals(line.subarray(0, ENVELOPE_MARK.length)) ? readText(line) : undefined
+/** An executor that has said how a run failed may tell it by its exit status too; it does not die. */
+function isBorneOut(reading: Reading, exit: Exit): boolean {
+  return 'envelope' in reading && !reading.envelope.ok ? exit.code !== undefined : !isAbnormal(exit)
 }
 
 const SPACE = 0x20
 const NEWLINE = 0x0a
-const BRACE = 0x7b
 
 function readText(bytes: Uint8Array): Reading {
   let text: string

@@ -26,12 +26,12 @@ t.test('messages before the envelope are progress, and everything from the envel
     const told: Progress[] = []
     const channel = new ResultChannel(1_000, (progress) => told.push(progress))
     for (const chunk of chunks) channel.push(chunk)
-    t.same([told, channel.captured.bytes.toString()], [[{ pct: 1 }, { note: 'x' }], envelope])
+    t.same([told, channel.captured?.bytes.toString()], [[{ pct: 1 }, { note: 'x' }], envelope])
   }
 })
 
 t.test('a message without an end is no message, and does not grow without bound', async (t) => {
   const channel = new ResultChannel(10)
   for (let i = 0; i < 5; i++) channel.push(Buffer.from('{"t":"'))
-  t.same([channel.captured.overflowed, channel.captured.bytes.length], [true, 10])
+  t.same([channel.captured?.overflowed, channel.captured?.bytes.length], [true, 10])
 })

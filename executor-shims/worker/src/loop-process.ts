@@ -234,6 +234,5 @@ export class LoopProcess {
 }
 
 function crashed(run: LoopRun, exit: Exit, maxOutputBytes: number): Settlement {
-  const nothing = new Head(0)
-  return settle({ channel: nothing, stdout: nothing, stderr: run.stderr.text, exit, maxOutputBytes })
+  return settle({ channel: undefined, stdout: new Head(0), lastLine: undefined, stderr: run.stderr.text, exit, maxOutputBytes })
 }

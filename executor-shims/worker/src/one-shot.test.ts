@@ -105,6 +105,13 @@ t.test('without a result the run crashed, and the last words of stderr say why',
   t.match(await run('kill_itself', [9]), { outcome: 'crashed', exit: { signal: 'SIGKILL' }, error: { message: /memory/ } })
 })
 
+t.test('what the code printed is no result, however it looks and however the process ended', withoutPython, async (t) => {
+  const { run, log } = given(t)
+  const answer = '{"ok":true,"channel":"C1"}'
+  for (const [text, ...signal] of [[answer], [answer, 9], [`posting\n${answer}`], [`posting\n${answer}`, 11], ['{"ok":false,"error":"no_channel"}', 9]]) t.match(await run('print_and_die', [text, ...signal]), { outcome: 'crashed' }, `${text} ${signal}`)
+  t.equal(log.stdout, `${answer}\n${answer}\nposting\n${answer}\nposting\n${answer}\n{"ok":false,"error":"no_channel"}\n`)
+})
+
 t.test('a crash after the result is a success', withoutPython, async (t) => {
   const { run } = given(t)
   t.same(await run('crash_in_teardown'), { outcome: 'ok', output: '"done before the crash"' })
@@ -137,6 +144,12 @@ t.test('an answer on stdout is no part of the log; what only looks like one is',
   const answering = given(t, { command: ['sh', '-c', 'echo before; echo \'{"ok":true,"return":"secret"}\''] })
   t.same(await answering.run('x'), { outcome: 'ok', output: '"secret"' }, 'its last line, after what a child process printed')
   t.equal(answering.log.stdout, 'before\n')
+  const chatty = given(t, { command: ['sh', '-c', 'echo \'{"ok":true}\'; seq 3 | sed s/^/x/; kill -9 $$'] })
+  t.match(await chatty.run('x'), { outcome: 'crashed' })
+  t.equal(chatty.log.stdout, '{"ok":true}\nx1\nx2\nx3\n', 'all of it, when there was no answer')
+  const dying = given(t, { command: ['sh', '-c', 'echo before; echo \'{"ok":true}\'; kill -9 $$'] })
+  t.match(await dying.run('x'), { outcome: 'crashed' })
+  t.equal(dying.log.stdout, 'before\n{"ok":true}\n')
   const printing = given(t, { command: ['sh', '-c', 'echo \'{"ok":true} is printed\'; echo \'{"ok":true}\' >&3'] })
   t.same(await printing.run('x'), { outcome: 'ok' })
   t.equal(printing.log.stdout, '{"ok":true} is printed\n')

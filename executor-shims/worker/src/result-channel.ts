@@ -1,4 +1,4 @@
-import { Head } from './bounded-output.js'
+import { Head, type Captured } from './bounded-output.js'
 import { extendMessageOf, type ExtendMessage } from './extend-message.js'
 import { progressOf, type Progress } from './progress.js'
 
@@ -14,6 +14,7 @@ export class ResultChannel {
   readonly #extend: ((message: ExtendMessage) => void) | undefined
   /** The beginning of a line, as long as it may still become a message; undefined once the envelope has begun. */
   #line: Buffer | undefined = Buffer.alloc(0)
+  #isUsed = false
 
   constructor(limit: number, report?: (progress: Progress) => void, extend?: (message: ExtendMessage) => void) {
     this.#envelope = new Head(limit)
@@ -23,14 +24,15 @@ export class ResultChannel {
   }
 
   push(chunk: Buffer): void {
+    this.#isUsed = true
     if (this.#line === undefined) return this.#envelope.push(chunk)
     this.#line = Buffer.concat([this.#line, chunk])
     while (this.#line !== undefined && this.#line.length > 0) if (!this.#takeLine(this.#line)) return
   }
 
-  /** The envelope, and what came after it. A message without an end is none. */
-  get captured(): Head {
-    return this.#envelope
+  /** The envelope, and what came after it; undefined when nothing at all came. A message without an end is none. */
+  get captured(): Captured | undefined {
+    return this.#isUsed ? this.#envelope : undefined
   }
 
   /** Whether there may be another line in what is left. */

@@ -23,6 +23,7 @@ t.test('each run has a process, a session and a group of its own, and behaves as
   t.match(await run('fail'), { outcome: 'error', error: { class: 'fault_tasks.OddError', message: 'it broke', traceback: /^Traceback[^\n]+\n +File "[^"]+fault_tasks\.py", line \d+, in fail\n/ } })
   t.same(await run('child_prints'), { outcome: 'ok', output: '"quiet"' })
   t.equal(log.stdout, 'from a child\n')
+  t.match(await run('print_and_die', ['{"ok":true}']), { outcome: 'crashed' }, 'what is printed is no result')
   t.match(await run('raw_write', [3, 'x']), { error: { class: 'OSError', message: /Bad file descriptor/ } })
   t.match(await executor.execute({ ...assignment('fault_tasks.add'), spec: 'nonsense' }, never), { error: { class: 'PayloadError' } })
   t.same(await run('remember', [1]), await run('remember', [1]), 'nothing stays from one run to the next')

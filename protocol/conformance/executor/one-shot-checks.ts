@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { equal, expect, type Check } from './check.js'
 import { isGone } from './is-gone.js'
+import type { Output } from './output.js'
 import type { Running, StartOptions, Subject } from './subject.js'
 import { within } from './within.js'
 
@@ -43,14 +44,18 @@ async function run(subject: Subject, spec: string, options?: StartOptions): Prom
 
 /** Descriptor 3 counts; when nothing came there, all of stdout. */
 function envelopeOf({ output }: Running): Envelope {
-  const lines = output.text('channel').split('\n').filter((line) => line !== '' && !line.startsWith('{"t":"'))
-  const text = lines[0] ?? output.text('stdout')
+  const text = answers(output)[0] ?? output.text('stdout')
   expect(text.trim() !== '', `There is no envelope; stderr: ${output.text('stderr').slice(-300)}`)
   try {
     return JSON.parse(text) as Envelope
   } catch {
     throw new Error(`The envelope is not JSON: ${text.slice(0, 200)}`)
   }
+}
+
+/** The lines on descriptor 3 that are no messages. */
+function answers(output: Output): string[] {
+  return output.text('channel').split('\n').filter((line) => line !== '' && !line.startsWith('{"t":"'))
 }
 
 const core = { level: 'core', strength: 'must' } as const
@@ -78,6 +83,7 @@ export const oneShotChecks: readonly Check[] = [
   { id: 'RQ-EXEC-012', says: 'not even when no descriptor is offered', ...polite, tasks: ['raw_write'], run: (subject) => (subject.mode === 'zygote' ? Promise.resolve() : notForged(subject, { offer: false })) },
   { id: 'RQ-EXEC-013', says: 'what the task prints is on stdout and stderr', ...full, tasks: ['print_text'], run: prints },
   { id: 'RQ-EXEC-013', says: 'it prints as much as it wants', ...full, tasks: ['flood'], run: async (subject) => equal((await run(subject, specOf('flood', 2_000_000))).process.output.bytes('stdout').length, 2_000_000, 'The bytes on stdout') },
+  { id: 'RQ-EXEC-018', says: 'it has said that it answers on descriptor 3, also when the task dies', ...polite, tasks: ['exit'], run: announces },
   { id: 'RQ-EXEC-020', says: 'a task that dies of a signal leaves no envelope', ...full, tasks: ['signal_itself'], run: dies },
   { id: 'RQ-EXEC-031', says: 'on SIGTERM there is an envelope', ...polite, tasks: ['wait'], run: (subject) => terminates(subject, 'wait', true) },
   { id: 'RQ-EXEC-032', says: 'a process left behind does not keep it from ending', ...full, tasks: ['leave_child'], run: leavesChild },
@@ -99,10 +105,9 @@ async function fromFile(subject: Subject): Promise<void> {
 
 async function onOneLine(subject: Subject): Promise<void> {
   const { output } = (await run(subject, specOf('echo', 'é'))).process
-  const bytes = output.bytes('channel')
-  expect(bytes.length > 0, 'Nothing came on descriptor 3')
-  equal(bytes.filter((byte) => byte === 0x0a).length, 1, 'The number of newlines')
-  new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  expect(answers(output).length > 0, 'Nothing came on descriptor 3')
+  equal([answers(output).length, output.bytes('channel').at(-1)], [1, 0x0a], 'The number of lines, and the last byte')
+  new TextDecoder('utf-8', { fatal: true }).decode(output.bytes('channel'))
 }
 
 async function fails(subject: Subject): Promise<void> {
@@ -118,19 +123,24 @@ async function postpones(subject: Subject): Promise<void> {
 
 async function notServed(subject: Subject, spec: string): Promise<void> {
   const process = await finish(await begin(subject, spec))
-  const isSilent = process.output.bytes('channel').length === 0 && process.output.text('stdout').trim() === ''
+  const isSilent = answers(process.output).length === 0 && process.output.text('stdout').trim() === ''
   if (isSilent) expect((await process.ended).code !== 0, 'It has neither an envelope nor an exit status')
   else equal(envelopeOf(process).ok, false, 'ok')
 }
 
 async function exits(subject: Subject): Promise<void> {
   const process = await finish(await begin(subject, specOf('exit', 7)))
-  equal([(await process.ended).code, process.output.text('channel')], [7, ''], 'The exit status and descriptor 3')
+  equal([(await process.ended).code, answers(process.output)], [7, []], 'The exit status and descriptor 3')
+}
+
+async function announces(subject: Subject): Promise<void> {
+  const { output } = await finish(await begin(subject, specOf('exit', 7)))
+  expect(output.text('channel').startsWith('{"t":"started"}\n'), 'There was no line {"t":"started"} on descriptor 3')
 }
 
 async function dies(subject: Subject): Promise<void> {
   const process = await finish(await begin(subject, specOf('signal_itself', 9)))
-  equal([(await process.ended).signal, process.output.text('channel')], ['SIGKILL', ''], 'The signal and descriptor 3')
+  equal([(await process.ended).signal, answers(process.output)], ['SIGKILL', []], 'The signal and descriptor 3')
 }
 
 async function waiting(subject: Subject, task: string): Promise<Running> {
@@ -159,7 +169,7 @@ async function leavesChild(subject: Subject): Promise<void> {
   const { output } = process
   await within(process.ended, 'It did not end')
   // Its stdout does not end, so there is no end of all output to wait for.
-  await within(output.when(() => output.lines.length > 0 || output.text('stdout').includes('}')), 'There was no envelope')
+  await within(output.when(() => (answers(output).length > 0 && output.text('channel').endsWith('\n')) || output.text('stdout').includes('}')), 'There was no envelope')
   const pid = Number(envelopeOf(process).return)
   expect(pid > 1, 'It did not return the process id of the child')
   process.signal('SIGKILL')
