@@ -13,6 +13,7 @@ import { perform } from './perform.js'
 import { Prefetch } from './prefetch.js'
 import { Pulse } from './pulse.js'
 import { handoverOf } from './result-item.js'
+import { Returns } from './returns.js'
 import { Slots, type HeldRun } from './slots.js'
 import { factsOf, type Tell } from './worker-events.js'
 
@@ -49,6 +50,7 @@ export class Lessee implements LinkOwner {
   readonly #extensions: Extensions
   readonly #outages: Outages
   readonly #prefetch: Prefetch
+  readonly #returns: Returns
   /** Told of everything that may end a wait. */
   readonly changes = new Changes()
 
@@ -70,7 +72,7 @@ export class Lessee implements LinkOwner {
       now: options.now,
       changed: () => this.#intake.refresh(),
       isWaiting: () => this.#slots.waiting().length > 0,
-      stalled: () => this.#leaveWaiting(),
+      shed: () => this.#shed(),
     })
     this.#intake = new Intake({ lanes: options.lanes, now: options.now, send: (frame) => this.#send(frame), open: ({ queues, window }) => this.#outages.open({ queues, window: window + this.#prefetch.extra }) })
     this.#extensions = new Extensions({ link: this.#link })
@@ -81,6 +83,7 @@ export class Lessee implements LinkOwner {
       trusted: () => this.#pulse.check(),
       returned: (held, reason) => this.#returned(held, reason),
     })
+    this.#returns = new Returns({ slots: this.#slots, answers: this.#answers, intake: this.#intake, outages: this.#outages, executorOf: (run) => this.#executorOf(run) })
   }
 
   // ── its life ──
@@ -111,7 +114,7 @@ export class Lessee implements LinkOwner {
   /** Takes no more runs and gives back what has not started. */
   drain(ms: number): void {
     this.#intake.drain(ms)
-    for (const held of this.#slots.waiting()) this.#giveBack(held, 'shutdown')
+    this.#returns.all('shutdown')
   }
 
   /** Tells everything that runs to stop. */
@@ -203,11 +206,11 @@ export class Lessee implements LinkOwner {
       const executor = this.#executorOf(item)
       const held = this.#slots.add(item, isLoner(item, executor))
       isAlone ||= held.alone
-      if (this.#intake.isDraining) this.#giveBack(held, 'shutdown')
-      else if (!executor && this.#options.givesBackUnserved(item.queue)) this.#giveBack(held, 'unsupported_task')
-      else if (executor && this.#outages.leftMs(executor) > 0) this.#leaveToOthers(held, executor)
+      if (this.#intake.isDraining) this.#returns.one(held, 'shutdown')
+      else if (!executor && this.#options.givesBackUnserved(item.queue)) this.#returns.one(held, 'unsupported_task')
+      else if (this.#outages.isAny) this.#returns.oneIfBroken(held)
     }
-    if (isAlone) this.#clearTheWay()
+    if (isAlone) this.#returns.clearTheWay()
     this.#startNext()
     this.#prefetch.watch()
   }
@@ -303,7 +306,7 @@ export class Lessee implements LinkOwner {
   #report(held: HeldRun, settlement: Settlement, wallMs: number) {
     this.#output.finish(held)
     const handover = handoverOf(settlement, wallMs, held.stopping.reason, held.cancelRequested)
-    if ('release' in handover) return this.#giveBack(held, handover.release)
+    if ('release' in handover) return this.#returns.one(held, handover.release)
     this.#answers.report(held, handover.report)
     this.#adjustIntake()
   }
@@ -312,43 +315,18 @@ export class Lessee implements LinkOwner {
     return this.#options.executors.find((executor) => executor.serves(task, queue))
   }
 
-  #giveBack(held: HeldRun, reason: ReleaseReason, delayMs?: number) {
-    if (held.state === 'waiting') this.#slots.skip(held)
-    this.#answers.giveBack(held, reason, delayMs)
-  }
-
-  /**
-   * Before a run that is to be alone starts, what waits is given back and nothing more is taken: whoever waits behind it may
-   * wait long, and would be counted as one of its victims should it end this process.
-   */
-  #clearTheWay() {
-    this.#intake.alone(true)
-    const loner = this.#slots.loner
-    for (const held of this.#slots.waiting()) if (held !== loner) this.#giveBack(held, 'preempted')
-    this.#answers.flush()
-  }
-
-  /** What runs takes longer than what ran before: other workers may be free for what waits behind it. */
-  #leaveWaiting() {
-    if (this.#intake.isDraining || this.#intake.isAlone || !this.#pulse.check()) return
-    for (const held of this.#slots.waiting()) this.#giveBack(held, 'overload')
-  }
-
   #passed({ alone }: HeldRun) {
     if (alone) this.#intake.alone(this.#slots.loner !== undefined)
   }
 
-  /** Its executor is broken here. Where the queue stays open for the sake of others, it must not come straight back. */
-  #leaveToOthers(held: HeldRun, executor: Executor) {
-    this.#giveBack(held, 'overload', this.#outages.isOpen(held.assignment.queue) ? this.#outages.leftMs(executor) : 0)
+  /** While the leases are in doubt nothing starts here, and for that no run is long. */
+  #shed() {
+    if (this.#pulse.check()) this.#returns.beyond(this.#options.concurrency + this.#prefetch.extra)
   }
 
   #outagesChanged() {
     this.#intake.refresh()
-    for (const held of this.#slots.waiting()) {
-      const executor = this.#executorOf(held.assignment)
-      if (executor && this.#outages.leftMs(executor) > 0) this.#leaveToOthers(held, executor)
-    }
+    this.#returns.ofBroken()
   }
 
   #returned(held: HeldRun, reason: ReleaseReason) {

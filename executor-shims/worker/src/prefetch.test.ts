@@ -1,11 +1,11 @@
 import t from 'tap'
 import { Prefetch } from './prefetch.js'
 import { leased } from './scripted-broker.test.given.js'
-import { given, partsWith } from './worker.test.given.js'
+import { event, given, partsWith } from './worker.test.given.js'
 
 function prefetch(options: { concurrency?: number; most?: number } = {}) {
   const told: number[] = []
-  const one: Prefetch = new Prefetch({ concurrency: 2, most: 64, now: () => 0, isWaiting: () => false, stalled: () => {}, changed: () => told.push(one.extra), ...options })
+  const one: Prefetch = new Prefetch({ concurrency: 2, most: 64, now: () => 0, isWaiting: () => false, shed: () => {}, changed: () => told.push(one.extra), ...options })
   return { told, ended: (count: number, wallMs: number) => Array.from({ length: count }, () => one.ended(wallMs)), extra: () => one.extra }
 }
 
@@ -45,19 +45,23 @@ t.test('a worker whose window was set by hand keeps it', async (t) => {
   t.same(told, [])
 })
 
-/** Concurrency 1 and no window of its own, after a first run during which the clock stood still. */
-async function quickWorker(t: Parameters<typeof given>[0]) {
-  let stoppedAt: number | undefined = performance.now()
-  const { executor, link, ...rest } = await given(t, { concurrency: 1 }, { prefetches: true, now: () => stoppedAt ?? performance.now() })
+/** No window of its own, and a clock that `pass` moves; after a first run that took no time. */
+async function quickWorker(t: Parameters<typeof given>[0], concurrency = 1) {
+  let at = 1_000
+  const { executor, link, ...rest } = await given(t, { concurrency }, { prefetches: true, now: () => at })
   link.send({ t: 'runs', items: [leased(1, 'x')] })
   await link.expect('accept')
   ;(await executor.started(1)).settle({ outcome: 'ok', output: '1' })
   const subs = await link.expect('subs')
-  stoppedAt = undefined
   await link.expect('result')
   link.send({ t: 'result_ok', items: [{ l: 1, disp: 'finalized' }] })
-  return { executor, link, subs, ...rest }
+  return { executor, link, subs, pass: (ms: number) => (at += ms), ...rest }
 }
+
+/** Runs that a broker sends. */
+const runs = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, index) => leased(first + index, 'x'))
+/** As they are given back. */
+const givenBack = (first: number, last: number) => runs(first, last).map(({ l }) => ({ l, reason: 'overload' }))
 
 t.test('a worker begins with its slots, and asks for more when a run was short', async (t) => {
   const { hello, subs } = await quickWorker(t)
@@ -66,16 +70,69 @@ t.test('a worker begins with its slots, and asks for more when a run was short',
 })
 
 t.test('what waits behind a run that takes its time is given back uncounted, once the broker was told to send no more', async (t) => {
-  const { executor, link } = await quickWorker(t)
-  link.send({ t: 'runs', items: [2, 3, 4].map((run) => leased(run, 'x')) })
+  const { executor, link, pass } = await quickWorker(t)
+  link.send({ t: 'runs', items: runs(2, 4) })
   await link.expect('accept')
   await executor.started(2)
+  pass(500)
   t.same((await link.expect('subs')).items, [{ queues: ['default'], window: 1 }])
-  t.same((await link.expect('release')).items, [{ l: 3, reason: 'overload' }, { l: 4, reason: 'overload' }])
+  t.same((await link.expect('release')).items, givenBack(3, 4))
   ;(await executor.started(2)).settle({ outcome: 'ok', output: '1' })
   t.match((await link.expect('result')).items, [{ l: 2 }])
   await link.beats(1)
   t.equal(executor.executions.length, 2, 'they do not run here')
+})
+
+t.test('with many slots, all of them busy for long, nothing is asked for that would only be given back again', async (t) => {
+  const { executor, link, pass } = await quickWorker(t, 20)
+  link.send({ t: 'runs', items: runs(2, 41) })
+  await link.expect('accept')
+  await executor.started(21)
+  pass(500)
+  t.same((await link.expect('subs')).items, [{ queues: ['default'], window: 20 }])
+  t.same((await link.expect('release')).items, givenBack(22, 41))
+  // For longer than it would take to give something back again.
+  for (let n = 0; n < 3; n++) {
+    pass(500)
+    await link.beats(10)
+  }
+  t.same(link.unread, [], 'the broker has no room to send them to')
+  for (const { settle } of executor.executions) settle({ outcome: 'ok', output: '1' })
+  await link.expect('result')
+  await link.beats(1)
+  t.same(link.unread.filter(({ t }) => t === 'subs'), [], 'nor when long runs have ended')
+})
+
+t.test('when runs get longer, what was asked for before goes back from the end, though something ends all the time', async (t) => {
+  const { executor, link, pass } = await quickWorker(t)
+  link.send({ t: 'runs', items: runs(2, 30) })
+  await link.expect('accept')
+  const running = await executor.started(2)
+  pass(450)
+  running.settle({ outcome: 'ok', output: '1' })
+  t.same((await link.expect('subs')).items, [{ queues: ['default'], window: 2 }], 'first the broker is told')
+  await link.expect('result')
+  t.same((await link.expect('release')).items, givenBack(5, 30))
+  ;(await executor.started(3)).settle({ outcome: 'ok', output: '1' })
+  await executor.started(4)
+})
+
+t.test('what waits within the slots, behind code that nobody can stop, is kept: the broker would send it straight back', async (t) => {
+  const { executor, link, worker, pass } = await quickWorker(t)
+  executor.ignoresStop = true
+  link.send({ t: 'runs', items: runs(2, 2) })
+  await link.expect('accept')
+  await executor.started(2)
+  link.answerHeartbeat = ({ n }) => ({ t: 'hb_ack', n, ok: true, lost: [2], cancel: [] })
+  await event(worker, 'lease.lost')
+  link.send({ t: 'runs', items: runs(3, 3) })
+  await link.expect('accept')
+  for (let n = 0; n < 2; n++) {
+    pass(500)
+    await link.beats(12)
+  }
+  t.same((await link.expect('subs')).items, [{ queues: ['default'], window: 1 }])
+  t.same(link.unread, [])
 })
 
 t.test('a window set by hand is kept, whatever waits in it', async (t) => {

@@ -5,24 +5,25 @@ export interface PrefetchOptions {
   most: number
   /** Milliseconds, monotonic. */
   now: () => number
-  /** `extra` is different now. */
+  /** `extra` is different now: the broker is told before anything is shed, or it would send that straight back. */
   changed(): void
   /** Whether runs wait for a slot. */
   isWaiting(): boolean
-  /** They do, behind code that takes its time. */
-  stalled(): void
+  /** What waits beyond `extra` is better off elsewhere. */
+  shed(): void
 }
 
 /** What is held beyond the slots is what they do in about this time: longer than it takes to be sent more, and nothing next to a wait in the queue. */
 const IN_HAND_MS = 50
 /** Weight of one run in the mean. */
 const WEIGHT = 1 / 16
-/** When nothing has ended for so long, runs that wait here are better off elsewhere. */
-const STALLED_MS = 500
+/** So often it is looked at what waits; when nothing has ended for so long, all of it is too much. */
+const LOOK_MS = 500
 
 /**
  * How many runs a worker asks for beyond its slots, by how long its runs have taken: none when they are long, so that nobody
- * waits here while another worker is free; more the shorter they are, so that slots do not wait for the broker.
+ * waits here while another worker is free; more the shorter they are, so that slots do not wait for the broker. What waits
+ * beyond that is shed once in a while, and not each time a run was long: what is behind it is mostly short again.
  */
 export class Prefetch {
   readonly #options: PrefetchOptions
@@ -50,7 +51,7 @@ export class Prefetch {
   watch(): void {
     if (this.#timer || this.#options.most === 0) return
     this.#movedAt = this.#options.now()
-    this.#lookIn(STALLED_MS)
+    this.#lookIn(LOOK_MS)
   }
 
   stop(): void {
@@ -61,15 +62,16 @@ export class Prefetch {
     this.#timer = setTimeout(() => this.#look(), ms)
   }
 
-  /** One timer for all runs: moved on when it finds that something has ended meanwhile. */
+  /** One timer for all runs, while any waits. */
   #look(): void {
     this.#timer = undefined
     if (!this.#options.isWaiting()) return
     const stillMs = this.#options.now() - this.#movedAt
-    if (stillMs < STALLED_MS) return this.#lookIn(STALLED_MS - stillMs)
-    this.#learn(Math.max(this.#meanMs ?? 0, stillMs))
-    this.#options.stalled()
-    this.watch()
+    const isStalled = stillMs >= LOOK_MS
+    // Of all slots not one became free: at such a pace nothing is asked for, until many runs were short again.
+    if (isStalled) this.#learn(Math.max(this.#meanMs ?? 0, this.#options.concurrency * LOOK_MS))
+    this.#options.shed()
+    this.#lookIn(isStalled ? LOOK_MS : LOOK_MS - stillMs)
   }
 
   #learn(meanMs: number): void {

@@ -57,6 +57,17 @@ t.test('a removed or skipped run never starts', async (t) => {
   t.same(slots.handles(), [2, 3], 'a skipped run is held until it is answered')
 })
 
+t.test('beyond a number of runs that run and wait are the last that wait, not those that are done or whose lease is gone', async (t) => {
+  const { slots, held } = holding(8, 3)
+  for (let n = 0; n < 3; n++) slots.startNext()
+  slots.ended(held[0]!)
+  slots.remove(held[1]!)
+  t.same(slots.beyond(6), [], 'one runs, five wait')
+  t.same(slots.beyond(4), [held[6], held[7]])
+  t.same(slots.beyond(1), held.slice(3))
+  t.same(slots.beyond(0), held.slice(3), 'never what runs')
+})
+
 t.test('on a new link leases have new handles, and those the broker does not confirm are gone', async (t) => {
   const { slots, held } = holding(5)
   slots.startNext()

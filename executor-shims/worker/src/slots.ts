@@ -74,6 +74,12 @@ export class Slots {
     return this.#queue.slice(this.#next).filter(({ state }) => state === 'waiting')
   }
 
+  /** Of what is ours and runs or waits, what waits beyond `most`: what came last. */
+  beyond(most: number): HeldRun[] {
+    const running = this.all().filter(({ state }) => state === 'running').length
+    return this.waiting().slice(Math.max(0, most - running))
+  }
+
   handles(): number[] {
     return [...this.#byHandle.keys()]
   }
