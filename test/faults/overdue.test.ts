@@ -42,6 +42,24 @@ t.test('Python that spins: killed at its limit in each attempt, and then failed'
   t.match({ status, attempts, kinds: errors.map(({ kind }) => kind) }, { status: 'FAILED', attempts: 2, kinds: ['timeout', 'timeout'] })
 })
 
+t.test('a run that waits in its worker for longer than its own limit does not pay for it', async (t) => {
+  const database = await testDatabase(t)
+  const ledger = testLedger(t)
+  const token = await givenToken(database.url, ['admin'])
+  const { url } = await brokerProcess(t, database.url)
+  await workerProcess(t, { urls: url, token, name: 'occupied', concurrency: 1, window: 2, env: ledger.env })
+  const reproq = new Reproq({ url, token })
+  const long = await reproq.enqueue(work, { ms: 60_000 })
+  await until('it runs', () => ledger.starts().length === 1)
+  const waiting = await reproq.enqueue(work, {}, { maxAttempts: 1, timeout: LIMIT_MS })
+  const lease = async () => (await database.pool.query<{ lease: string }>(`SELECT reproq_lease_id::text AS lease FROM task_runs WHERE status = 'RUNNING' AND result_id = $1`, [waiting.id])).rows[0]?.lease
+  const first = await until('it waits', lease)
+  await until('that lease is over', async () => (await lease()) !== first, 12_000)
+  await long.cancel()
+  t.match(await waiting.result({ timeout: '10s' }), { attempt: 1 })
+  t.match(await waiting.get(), { status: 'SUCCESSFUL', attempts: 1, errors: [] })
+})
+
 t.test('a worker that never enforces a limit: the broker tells it to, then ends the attempt without it', async (t) => {
   const database = await testDatabase(t)
   const token = await givenToken(database.url, ['admin'])

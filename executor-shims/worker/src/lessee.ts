@@ -227,6 +227,8 @@ export class Lessee implements LinkOwner {
     held.cancelRequested ||= reason !== 'timeout'
     if (held.state === 'running') held.stopping.abort(new Stop(reason === 'timeout' ? 'timeout' : 'cancelled', hard))
     if (held.state !== 'waiting') return
+    // The broker counts from the lease. What has not started has not used any of its time up.
+    if (reason === 'timeout') return this.#returns.one(held, 'overload')
     this.#slots.skip(held)
     this.#report(held, { outcome: 'cancelled', error: { class: 'Cancelled', message: 'The run was cancelled before it started' } }, 0)
   }

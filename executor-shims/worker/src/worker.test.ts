@@ -90,6 +90,18 @@ t.test('a cancel because of the run-time limit is a timeout, which nobody asked 
   t.match((await link.expect('result')).items, [{ l: 1, outcome: 'timeout' }])
 })
 
+t.test('a run that has waited here for as long as it may take is given back: it has not used any of its time', async (t) => {
+  const { executor, link } = await given(t, { concurrency: 1 })
+  link.send({ t: 'runs', items: [leased(1, 'x'), leased(2, 'x', { attempt: 3 })] })
+  await link.expect('accept')
+  await executor.started(1)
+  link.send({ t: 'cancel', items: [{ l: 2, mode: 'hard', reason: 'timeout', grace_ms: 0 }] })
+  t.same((await link.expect('release')).items, [{ l: 2, reason: 'overload' }])
+  await link.beats(1)
+  t.same(link.heartbeats.at(-1)?.held, [1])
+  t.same(link.unread, [], 'there is no result')
+})
+
 t.test('the run-time limit stops the code', async (t) => {
   const { executor, link } = await given(t)
   link.send({ t: 'runs', items: [leased(1, 'x', { timeout_ms: 60 }), leased(2, 'x', { timeout_ms: 0 }), leased(3, 'x', { timeout_ms: 1e12 })] })
