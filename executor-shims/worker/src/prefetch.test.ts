@@ -66,7 +66,7 @@ const givenBack = (first: number, last: number) => runs(first, last).map(({ l })
 t.test('a worker begins with its slots, and asks for more when a run was short', async (t) => {
   const { hello, subs } = await quickWorker(t)
   t.same(hello.subs, [{ queues: ['default'], window: 1 }])
-  t.same(subs.items, [{ queues: ['default'], window: 65 }])
+  t.same(subs.items, [{ queues: ['default'], window: 33 }])
 })
 
 t.test('what waits behind a run that takes its time is given back uncounted, once the broker was told to send no more', async (t) => {

@@ -19,7 +19,7 @@ export const clientSettings = {
 export const workerSettings = {
   queues: { env: 'REPROQ_QUEUES', flags: '--queues <names>', takes: 'texts', doc: 'queues, separated by commas' },
   concurrency: { env: 'REPROQ_CONCURRENCY', flags: '--concurrency <n>', takes: 'number', doc: 'runs at the same time' },
-  window: { env: 'REPROQ_WINDOW', flags: '--window <n>', takes: 'number', doc: 'runs leased at the same time (default: concurrency, and up to 64 more while runs are short)' },
+  window: { env: 'REPROQ_WINDOW', flags: '--window <n>', takes: 'number', doc: 'runs leased at the same time (default: concurrency, and up to 32 more while runs are short)' },
   tasks: { env: 'REPROQ_TASKS', flags: '--tasks <pattern...>', takes: 'texts', doc: 'modules whose tasks run in this process, such as "tasks/*.ts"' },
   captureConsole: { env: 'REPROQ_CAPTURE_CONSOLE', flags: '--capture-console <on|off>', takes: 'text', doc: 'whether what these write to console is output of their run (default: on)' },
   executors: { env: 'REPROQ_EXECUTORS', flags: '--executors [file]', takes: 'text', doc: 'which program runs which tasks and queues (EXECUTORS.md); without a value: reproq.executors.json' },
