@@ -184,6 +184,20 @@ t.test('what a session holds and nobody knows of is found, by its lease', async 
   t.strictSame(await placesOf(given.others, unknown.run), ['leased'])
 })
 
+t.test('it is found among many, in whatever order the others are named', async (t) => {
+  const given = await givenDatabase(t)
+  const sessions = [await givenSession(given.db, 'a'), await givenSession(given.db, 'b'), await givenSession(given.db, 'c')]
+  const leased = []
+  // Past 9, where numbers and texts begin to differ in order.
+  for (let count = 0; count < 12; count++) leased.push(await givenLeased(given.db, sessions[count % 3] as (typeof sessions)[0]))
+  for (const unknown of leased) {
+    const known = leased.filter((one) => one !== unknown).map(({ run }) => run)
+    t.strictSame(await stray(given.db, sessions.toReversed(), known.toReversed()), [{ run: unknown.run, lease: unknown.lease }])
+  }
+  const superseded = sessions.map((session, index) => (index === 1 ? { ...session, conn: session.conn + 1 } : session))
+  t.equal((await stray(given.db, superseded, [])).length, 8)
+})
+
 t.test('reaping says when to come again: at the next expiry, or after a pause when one had to be left', async (t) => {
   const given = await givenDatabase(t)
   const reapWhenHealthyFor = (healthyMs: number) =>

@@ -58,7 +58,13 @@ export async function close(db: Db, session: Session): Promise<void> {
 
 /** Leases these sessions hold in the database, but for those of `known` runs. Nothing of a session that a newer connection speaks for. */
 export function stray(db: Db, sessions: Pick<Session, 'sessionId' | 'conn'>[], known: string[]) {
-  return db.query(straySql, [sessions.map((session) => session.sessionId), sessions.map((session) => session.conn), known])
+  const inOrder = sessions.toSorted((a, b) => byNumber(a.sessionId, b.sessionId))
+  return db.query(straySql, [inOrder.map((session) => session.sessionId), inOrder.map((session) => session.conn), known.toSorted(byNumber)])
+}
+
+/** Ids are decimal numbers without leading zeros, and may be larger than a number can say. */
+function byNumber(a: string, b: string): number {
+  return a.length - b.length || (a < b ? -1 : a > b ? 1 : 0)
 }
 
 /** The broker's word on a lease a worker says it holds. */
