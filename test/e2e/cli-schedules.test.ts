@@ -2,6 +2,8 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { MAIN, testBroker } from '../helpers/broker.js'
@@ -77,6 +79,21 @@ t.test('schedules sync ends though a module holds something open', async (t) => 
   const env = { REPROQ_URL: url, REPROQ_TOKEN: token }
   t.match(await reproq(t, ['schedules', 'sync', 'held.mjs', '-o', 'id'], { cwd, env }), { code: 0, stdout: 'hourly\n' })
   t.match(await reproq(t, ['schedules', 'sync', 'held.mjs', '--token', 'wrong'], { cwd, env }), { code: 5, stderr: /UNAUTHORIZED/ })
+})
+
+t.test('and all that it printed reaches a reader that is slow', async (t) => {
+  const { url, token } = await testBroker(t)
+  const names = Array.from({ length: 900 }, (_, n) => `${n} ${'€'.repeat(240)}`)
+  const exported = names.map((name, n) => `export const s${n} = defineSchedule({ name: '${name}', cron: '@hourly', task: sweep })\n`)
+  const cwd = t.testdir({ 'many.mjs': `${MODULE}\n${exported.join('')}setInterval(() => {}, 1_000)\n` })
+  const child = spawn(process.execPath, [MAIN, 'schedules', 'sync', 'many.mjs', '-o', 'id'], { cwd, env: { PATH: process.env.PATH, REPROQ_URL: url, REPROQ_TOKEN: token }, stdio: ['ignore', 'pipe', 'inherit'] })
+  const closed = once(child, 'close')
+  await once(child.stdout, 'readable')
+  // It has ended, or has nothing more to do until somebody reads.
+  await Promise.race([once(child, 'exit'), sleep(1_500)])
+  const lines = (await text(child.stdout)).split('\n')
+  t.same(await closed, [0, null])
+  t.equal(lines.length, names.length + 2, 'a line for each, and nothing after the last')
 })
 
 t.test('reproq dev synchronizes the schedules of the task modules it is given', async (t) => {

@@ -53,6 +53,12 @@ export function endWithReader(): void {
   process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => process.exit(code === 'EPIPE' ? 0 : 1))
 }
 
+/** Ends this process, whatever holds it open, when all that was printed has left it. */
+export async function exitWhenPrinted(): Promise<never> {
+  for (const stream of [process.stdout, process.stderr]) await new Promise((resolve) => stream.write('', resolve))
+  process.exit()
+}
+
 const LONGEST = 100
 
 /** What tasks and workers write is shown, not obeyed: without control characters, on one line. */

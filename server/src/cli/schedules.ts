@@ -4,7 +4,7 @@ import { defineSchedule, remoteTask } from '../../../sdk-ts/src/index.js'
 import { addBrokerOptions, brokerOf, type BrokerOptions } from './broker-access.js'
 import { exitCodes } from './exit-codes.js'
 import { failure } from './failure.js'
-import { addOutput, at, printRow, printRows, type Format, type Listing } from './output.js'
+import { addOutput, at, exitWhenPrinted, printRow, printRows, type Format, type Listing } from './output.js'
 import { registerScheduler } from './scheduler.js'
 
 type Shown = BrokerOptions & { output: Format }
@@ -121,7 +121,7 @@ export function registerSchedules(program: Command): void {
         await printRows(options.output, await brokerOf(options).schedules.sync(schedules, { app }), outcomes)
       } finally {
         // What the modules hold open, a database or a timer, would keep the command from ending.
-        setTimeout(() => process.exit(), HELD_OPEN_MS).unref()
+        setTimeout(() => void exitWhenPrinted(), HELD_OPEN_MS).unref()
       }
     })
 
