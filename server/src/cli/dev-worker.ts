@@ -37,7 +37,7 @@ export class DevWorker {
     return this.#failed
   }
 
-  /** Resolves when it says hello. Rejects, with what it printed, when it ends before. */
+  /** Resolves when it says hello. Rejects, with what it printed, when it ends before, also when it was asked to. */
   connected(): Promise<void> {
     return this.#hello(this.#current)
   }
@@ -94,8 +94,7 @@ export class DevWorker {
       })
       void process.ended.then((code) => {
         off()
-        // Asked to stop, it has nothing to explain.
-        if (!this.#stopping) reject(process.fault(code))
+        reject(process.fault(code))
       })
     })
   }

@@ -44,7 +44,10 @@ export class WorkerProcess {
         setTimeout(() => resolve(code), LAST_WORDS_MS)
         this.#child.once('close', () => resolve(code))
       })
-      this.#child.once('error', () => resolve(1))
+      // It could not be started. The end of one that was is told by its exit: a message that did not arrive is an error too, and each of many.
+      this.#child.on('error', () => {
+        if (this.#child.pid === undefined) resolve(1)
+      })
     })
   }
 
