@@ -117,7 +117,7 @@ async function dev(options: Options, knownToken: string | undefined): Promise<ne
           syncAll()
         }
         const onKept = () => say(`  ${paint('red', '✖')} ${'worker'.padEnd(10)} goes on with the code before; it is loaded anew when that is mended`)
-        const endReloads = reloadOnChange(worker, process.cwd(), { onReloaded, onKept })
+        const endReloads = reloadOnChange(worker, { folder: process.cwd(), tasks: options.tasks, onReloaded, onKept })
         parts.unshift({ stop: async () => endReloads() })
       }
     }
