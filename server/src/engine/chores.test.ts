@@ -113,7 +113,11 @@ t.test('what a worker of somebody else left RUNNING is taken back, and everybody
   events.on('keys.freed', () => heard.push('keys.freed'))
   const logged: unknown[] = []
   const log = { info: (fields: unknown) => logged.push(fields) }
-  await chores({ ...context, events, log } as unknown as ChoreContext).find(({ name }) => name === 'reclaim')?.runOnce()
+  const reclaimWhenHealthyFor = (healthyMs: number) =>
+    chores({ ...context, pool: { healthyMs, query: db.query.bind(db) }, events, log } as unknown as ChoreContext).find(({ name }) => name === 'reclaim')?.runOnce()
+  await reclaimWhenHealthyFor(context.config.reconnectMs + 59_999)
+  t.equal(await statusOf(others, id), 'RUNNING', 'after an outage its worker may not have come to say that it lives')
+  await reclaimWhenHealthyFor(context.config.reconnectMs + 60_000)
   t.strictSame(heard, [[id, 'READY', 'lease_expiry', 'go-1'], 'keys.freed'])
   t.strictSame(logged, [{ count: 1 }])
   t.strictSame(await misplaced(others), [])

@@ -47,8 +47,15 @@ export async function endExpiredSessions(context: ExpiryContext): Promise<Left> 
 
 const isOver = (nextMs: number | null) => nextMs !== null && nextMs <= 0
 
-/** Takes back what workers that are none of ours (the Go worker) left RUNNING. Returns how many runs that were. */
-export async function reclaimAll({ pool, events }: Pick<ExpiryContext, 'pool' | 'events'>): Promise<number> {
+/** A Go worker says this often that it lives. */
+const GO_HEARTBEAT_MS = 60_000
+
+/**
+ * Takes back what workers that are none of ours (the Go worker) left RUNNING. Returns how many runs that were. The same amnesty, until
+ * all that live have said so: an outage may have been longer than their leases.
+ */
+export async function reclaimAll({ pool, events, config }: ExpiryContext): Promise<number> {
+  if (pool.healthyMs < config.reconnectMs + GO_HEARTBEAT_MS) return 0
   let count = 0
   for (let rows = await reclaim(pool); rows.length > 0; rows = await reclaim(pool)) {
     tellLost(events, rows)
