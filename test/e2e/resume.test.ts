@@ -223,7 +223,9 @@ t.test('without a socket results are proven by their lease, within the scope of 
   const [first, second] = items as [Item, Item]
   const stranger = await givenToken(own.database.url, ['work:queue:other'])
   t.match(await post(own, stranger, [{ run: first.run, lease: first.lease, outcome: 'ok' }]), { status: 403, body: { code: 'FORBIDDEN' } })
-  t.equal(await statusOf(own.database.pool, first.run), 'RUNNING')
+  const swapped = [{ run: first.run, lease: second.lease, outcome: 'ok' }, { run: second.run, lease: first.lease, outcome: 'ok' }]
+  t.match(await post(own, stranger, swapped), { status: 200, body: { items: [{ disp: 'stale_lease' }, { disp: 'stale_lease' }] } }, 'leases that are good, of other runs')
+  for (const { run } of items) t.equal(await statusOf(own.database.pool, run), 'RUNNING')
 
   const mine = await givenToken(own.database.url, ['work:queue:default'])
   const results = [{ run: first.run, lease: first.lease, outcome: 'ok', output: '1.0' }, { run: second.run, lease: first.lease, outcome: 'ok' }, { run: second.run, lease: second.lease, outcome: 'error', retry_after_ms: 1e6 }, { run: '424242', lease: first.lease, outcome: 'ok' }]

@@ -45,7 +45,7 @@ export class Settle {
   readonly #succeeding: GroupCommit<Success, boolean>
   readonly #finalizing: GroupCommit<Finalization, Settled | undefined>
   readonly #releasing: GroupCommit<Release, Settled | undefined>
-  readonly #explaining: GroupCommit<Held, Refusal>
+  readonly #explaining: GroupCommit<Refused, Refusal>
   #stopped = false
 
   constructor(db: Db, events: Events, options: SettleOptions) {
@@ -91,6 +91,13 @@ export class Settle {
     }
     await Promise.all(others)
     return outcomes as Outcome<Disposition>[]
+  }
+
+  /** What a result comes to whose lease is not, or no longer, that of its run. */
+  async refuse(held: Refused): Promise<Disposition> {
+    const disp = await this.#explaining.add(held)
+    if (disp !== 'duplicate') this.#events.emit('result.refused', { runId: held.run, workerId: held.workerId, code: disp })
+    return { disp }
   }
 
   /** Fails a leased run that must not be run. */
@@ -153,7 +160,7 @@ export class Settle {
 
   async #settleReleased(held: Held, { delayMs, holdsQueue }: Released, outcome: Report['outcome']): Promise<Disposition> {
     const settled = await this.#releasing.add({ run: held.run, lease: held.lease, delayMs, holdsQueue })
-    if (!settled) return this.#explain(held)
+    if (!settled) return this.refuse(held)
     this.#announce(settled, held.workerId, outcome === 'postponed' ? 'postponed' : 'released')
     return dispositionOf(settled)
   }
@@ -181,7 +188,7 @@ export class Settle {
 
   /** An output the database refused fails its run; a lease that no longer held is explained; anything else is tried again by the worker. */
   async #notStored({ held, wallMs }: Reported, outcome: Outcome<boolean>): Promise<Outcome<Disposition>> {
-    if (outcome.ok) return outcomeOf(this.#explain(held))
+    if (outcome.ok) return outcomeOf(this.refuse(held))
     const state = sqlState(outcome.error)
     if (!state || !isData(state)) return outcome
     const { message } = (outcome.error as BrokerError).cause as Error
@@ -199,15 +206,9 @@ export class Settle {
       delayMs: to === 'READY' ? decision.delayMs : 0,
       crashes: to === 'READY' ? decision.crashes : undefined,
     })
-    if (!settled) return this.#explain(held)
+    if (!settled) return this.refuse(held)
     this.#announce(settled, held.workerId, kind, wallMs)
     return { ...dispositionOf(settled), ...((kind === 'invalid_output' || kind === 'output_too_large') && { code: kind }) }
-  }
-
-  async #explain(held: Held): Promise<Disposition> {
-    const disp = await this.#explaining.add(held)
-    if (disp !== 'duplicate') this.#events.emit('result.refused', { runId: held.run, workerId: held.workerId, code: disp })
-    return { disp }
   }
 
   #announce(settled: Omit<Settled, 'lease' | 'keyed'>, workerId: string | undefined, cause: string, wallMs?: number) {
@@ -216,6 +217,7 @@ export class Settle {
   }
 }
 
+type Refused = Pick<Held, 'run' | 'lease' | 'workerId'>
 type Released = Extract<Decision, { to: 'release' }>
 type Failure = Exclude<Decision, { to: 'release' } | { to: 'SUCCESSFUL' }>
 

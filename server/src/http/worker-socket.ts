@@ -94,7 +94,7 @@ async function prove({ db }: HttpContext, token: Token, item: ProvenResult): Pro
 }
 
 async function settleProven({ settle }: HttpContext, { item: { run, lease, wall_ms, ...report }, row }: Proven) {
-  const held = { queue: row?.queue ?? '', task: row?.task ?? '', attempt: row?.attempt ?? 1, maxAttempts: row?.maxAttempts ?? 1, workerId: row?.workerId ?? '', cancelRequested: row?.cancelRequested ?? false, retry: row?.retry, crashes: row?.crashes ?? null }
-  const { disp } = await settle.settle({ run, lease, ...held }, report, wall_ms)
+  // Without the row nobody knows whether the token may, so nothing is to be stored.
+  const { disp } = row ? await settle.settle({ run, lease, ...row, workerId: row.workerId ?? '' }, report, wall_ms) : await settle.refuse({ run, lease, workerId: '' })
   return { run, disp }
 }

@@ -194,6 +194,20 @@ t.test('only the lease that holds a run settles it', async (t) => {
   t.strictSame(await misplaced(others), [])
 })
 
+t.test('a lease settles its own run alone, also beside that of the other', async (t) => {
+  const { db, others } = await givenDatabase(t)
+  const session = await givenSession(db, 'w')
+  const [one, other] = [await givenLeased(db, session), await givenLeased(db, session)]
+  const swapped = [{ run: one.run, lease: other.lease }, { run: other.run, lease: one.lease }]
+  t.strictSame(await succeed(db, swapped.map((item) => ({ ...item, output: '1' }))), { held: [false, false], keyed: false })
+  t.strictSame(await finalize(db, swapped.map((item) => verdict(one, item))), [])
+  t.strictSame(await release(db, swapped.map((item) => ({ ...item, delayMs: 0 }))), [])
+  for (const { run } of [one, other]) t.match(await rowOf(others, run), { status: 'RUNNING', return_json: null })
+  t.strictSame((await succeed(db, [{ ...other, output: '"other"' }, { ...one, output: '"one"' }])).held, [true, true])
+  t.match([await rowOf(others, one.run), await rowOf(others, other.run)], [{ return_json: 'one' }, { return_json: 'other' }])
+  t.strictSame(await misplaced(others), [])
+})
+
 t.test('success has the same fence, and keeps the output to the digit', async (t) => {
   const { db, others } = await givenDatabase(t)
   const session = await givenSession(db, 'w')
