@@ -88,7 +88,7 @@ export class Broker {
       retry: { baseMs: config.retryBaseMs, capMs: config.retryCapMs, jitter: config.retryJitter, quarantineCrashes: config.quarantineCrashes },
       outputBytes: config.outputBytes,
     })
-    this.#logLinks = new LogLinks(this.#pool, { areSigned: config.logLinks === 'on', baseUrl: () => (config.publicUrl || this.#url).replace(/\/$/, '') })
+    this.#logLinks = new LogLinks(this.#reads, { areSigned: config.logLinks === 'on', baseUrl: () => (config.publicUrl || this.#url).replace(/\/$/, '') })
     this.#output = new Output(this.#pool, this.events, { links: this.#logLinks, onError: warn('output of a run could not be stored') })
     this.#dispatch = new Dispatch(this.#pool, this.events, {
       leaseMs: config.leaseMs,

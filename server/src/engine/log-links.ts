@@ -29,8 +29,9 @@ const KEY_BYTES = 16
 export class LogLinks {
   readonly #db: Db
   readonly #options: LogLinksOptions
-  #known: { secret: Buffer | undefined; at: number } | undefined
+  #asked: { secret: Promise<Buffer | undefined>; at: number } | undefined
 
+  /** `db`: whoever guesses at keys waits with those who read, not where results are stored. */
   constructor(db: Db, options: LogLinksOptions) {
     this.#db = db
     this.#options = options
@@ -56,17 +57,25 @@ export class LogLinks {
 
   /** The secret may have changed. */
   forget(): void {
-    this.#known = undefined
+    this.#asked = undefined
   }
 
   async #secret(mostMs: number): Promise<Buffer | undefined> {
     if (!this.#options.areSigned) return undefined
-    if (!this.#known || performance.now() - this.#known.at > mostMs) {
-      const at = performance.now()
-      const [row] = await this.#db.query(secretSql, [])
-      this.#known = { secret: row?.secret, at }
+    // The question is what is remembered: all that come while it is on its way share its answer.
+    if (!this.#asked || performance.now() - this.#asked.at > mostMs) this.#asked = { secret: this.#ask(), at: performance.now() }
+    const asked = this.#asked
+    try {
+      return await asked.secret
+    } catch (error) {
+      if (this.#asked === asked) this.forget()
+      throw error
     }
-    return this.#known.secret
+  }
+
+  async #ask(): Promise<Buffer | undefined> {
+    const [row] = await this.#db.query(secretSql, [])
+    return row?.secret
   }
 }
 

@@ -70,10 +70,10 @@ export class Output {
   async #label(runs: string[]): Promise<boolean[]> {
     const { links } = this.#options
     const { urls, signedWith } = await links.of(runs)
-    const labelled = new Set(await label(this.#db, runs, urls, signedWith))
-    // Held, or signed with what is no longer the secret: that would be refused for ever.
-    if (labelled.size < runs.length) links.forget()
-    return runs.map((run) => labelled.has(run))
+    const { labelled, isStale } = await label(this.#db, runs, urls, signedWith)
+    if (isStale) links.forget()
+    const done = new Set(labelled)
+    return runs.map((run) => done.has(run))
   }
 
   async #labelSurely(run: string): Promise<void> {

@@ -26,9 +26,15 @@ export interface LogFilter {
   limit: number
 }
 
+/** Which runs say now where their output is: those whose row was free for it; none when `isStale`, the secret has changed. */
+interface Labelled {
+  labelled: string[]
+  isStale: boolean
+}
+
 const appendSql = statement<[string[], number[], string[], number[], number[], string[]], { run: string }>(import.meta.url, 'log-append.sql')
 const readSql = statement<[string, string, number | null, string | null, number], StoredPiece>(import.meta.url, 'log-read.sql')
-const labelSql = statement<[string[], string[], Buffer | null], { run: string }>(import.meta.url, 'log-label.sql')
+const labelSql = statement<[string[], string[], Buffer | null], Labelled>(import.meta.url, 'log-label.sql')
 
 /** Keeps pieces, in their order, of runs that are still there. Returns the runs that have more now. */
 export async function append(db: Db, pieces: Piece[]): Promise<string[]> {
@@ -48,7 +54,8 @@ export function read(db: Db, run: string, { after, attempt, stream, limit }: Log
   return db.query(readSql, [run, after, attempt ?? null, stream ?? null, limit])
 }
 
-/** Writes `urls`, one for each run, into logs_uri, if `signedWith` is still the digest of the secret. Returns the runs whose row was free for it. */
-export async function label(db: Db, runs: string[], urls: string[], signedWith: Buffer | null): Promise<string[]> {
-  return (await db.query(labelSql, [runs, urls, signedWith])).map(({ run }) => run)
+/** Writes `urls`, one for each run, into logs_uri, if `signedWith` is still the digest of the secret. */
+export async function label(db: Db, runs: string[], urls: string[], signedWith: Buffer | null): Promise<Labelled> {
+  const [row] = await db.query(labelSql, [runs, urls, signedWith])
+  return row as Labelled
 }
