@@ -73,9 +73,10 @@ export function logLinkRoute(app: App, { reads, logLinks }: HttpContext): void {
   )
 }
 
-/** What code printed is never a page, whatever it looks like. */
+/** What code printed is never a page, whatever it looks like. Of the answer to a HEAD, Fastify would read all, to throw it away. */
 function sendText(reply: FastifyReply, text: AsyncIterable<string>) {
-  return sendStream(reply.header('x-content-type-options', 'nosniff'), 'text/plain; charset=utf-8', Readable.from(text))
+  const body = Readable.from(reply.request.method === 'HEAD' ? [] : text)
+  return sendStream(reply.header('x-content-type-options', 'nosniff'), 'text/plain; charset=utf-8', body)
 }
 
 function sendStream(reply: FastifyReply, type: string, stream: Readable) {
