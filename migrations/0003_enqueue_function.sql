@@ -2,18 +2,18 @@
 
 -- What is wrong with a policy (an object), or null: a key that the broker does not know, or a value it would read otherwise than it was meant.
 CREATE FUNCTION reproq_retry_fault(retry jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-  SELECT format('%s: %s', key, value) FROM jsonb_each(retry)
+  SELECT format('%s: %s', key, left(value::text, 100)) FROM jsonb_each(retry)
    WHERE NOT coalesce(CASE
-           WHEN key IN ('base_ms', 'cap_ms') THEN jsonb_typeof(value) = 'number' AND value >= '0'
-           WHEN key = 'factor' THEN jsonb_typeof(value) = 'number' AND value >= '1'
-           WHEN key = 'jitter' THEN jsonb_typeof(value) = 'number' AND value BETWEEN '0' AND '1'
-           WHEN key = 'delays_ms' THEN jsonb_typeof(value) = 'array' AND value <> '[]' AND NOT value @? '$[*] ? (@.type() != "number" || @ < 0)'
-           WHEN key = 'non_retryable' THEN jsonb_typeof(value) = 'array' AND NOT value @? '$[*] ? (@.type() != "string")'
+           WHEN key IN ('base_ms', 'cap_ms') THEN value @? 'strict $ ? (@ >= 0 && @ <= 2592000000)'
+           WHEN key = 'factor' THEN value @? 'strict $ ? (@ >= 1 && @ <= 100)'
+           WHEN key = 'jitter' THEN value @? 'strict $ ? (@ >= 0 && @ <= 1)'
+           WHEN key = 'delays_ms' THEN value @? 'strict $ ? (@.type() == "array" && @.size() >= 1 && @.size() <= 100)' AND NOT value @? '$[*] ? (@.type() != "number" || @ < 0 || @ > 2592000000)'
+           WHEN key = 'non_retryable' THEN value @? 'strict $ ? (@.type() == "array" && @.size() <= 100)' AND NOT value @? '$[*] ? (@.type() != "string")'
          END, false)
    ORDER BY key LIMIT 1
 $$;
 CREATE FUNCTION reproq_retry_hint() RETURNS text LANGUAGE sql IMMUTABLE
-  RETURN 'Its keys are base_ms, factor, cap_ms, jitter, delays_ms, non_retryable: numbers, lists of numbers, of names of classes. Such as {"base_ms": 5000, "factor": 2, "cap_ms": 60000}; or {"delays_ms": [1000, 60000], "non_retryable": ["ValueError"]}.';
+  RETURN 'Its keys are base_ms, factor, cap_ms, jitter, delays_ms, non_retryable: numbers, lists of numbers, of names of classes; waits are milliseconds, 30 days at most, the factor is 1 to 100, lists have 100 items at most. Such as {"base_ms": 5000, "factor": 2, "cap_ms": 60000}; or {"delays_ms": [1000, 60000], "non_retryable": ["ValueError"]}.';
 
 -- Null, or an argument left out, means the default. With an idempotency key, the first enqueue of that key and task makes
 -- a run and later ones are answered with it (deduplicated = true), for as long as the run is kept.
@@ -172,6 +172,8 @@ CREATE FUNCTION reproq_nodes_fault(nodes jsonb, OUT fault text, OUT hint text) L
 DECLARE
   places CONSTANT jsonb := (SELECT jsonb_object_agg(n.node->>'name', n.place ORDER BY n.place DESC) FROM jsonb_array_elements(nodes) WITH ORDINALITY n (node, place) WHERE n.node->>'name' <> '');
   graph CONSTANT text := 'Give each node a name of its own, and name in "after" only nodes that stand before it.';
+  ranges CONSTANT jsonb := '{"priority": [-32768, 32767], "delay_ms": [0, 315360000000], "max_attempts": [1, 1000], "timeout_ms": [1, 2592000000], "concurrency_limit": [1, 1000000], "expires_in_ms": [1, 315360000000]}';
+  lengths CONSTANT jsonb := '{"name": 255, "task": 512, "queue": 255, "lock_key": 255, "concurrency_key": 255, "fair_key": 255}';
   fields CONSTANT text := 'A node has a name, a task, and: input or args and kwargs, queue, priority, delay_ms or run_after, max_attempts, timeout_ms, lock_key, concurrency_key with concurrency_limit, rate, fair_key, expires_at or expires_in_ms, retry, after, when.';
 BEGIN
   SELECT w.fault, w.hint INTO fault, hint
@@ -185,24 +187,25 @@ BEGIN
           WHEN f.key = 'priority' THEN format('node "%s" has the priority %s; it is an integer from -32768 to 32767', n.node->>'name', f.value)
           WHEN f.key = 'when' THEN format('node "%s" has when: %s; it takes success, always or failure', n.node->>'name', f.value)
           WHEN f.key = 'retry' THEN format('node "%s": retry takes no %s', n.node->>'name', CASE jsonb_typeof(f.value) WHEN 'object' THEN reproq_retry_fault(f.value) ELSE f.value::text END)
-          WHEN f.key = 'rate' THEN format('node "%s" has the rate %s; it needs a key, a limit of at least 1 and a per_ms above 0', n.node->>'name', f.value)
+          WHEN f.key = 'rate' THEN format('node "%s" has the rate %s; it needs a key of at most 251 characters, a limit from 1 to 1000000 and a per_ms from 1 to 2592000000', n.node->>'name', f.value)
+          WHEN ranges ? f.key THEN format('node "%s" takes no %s: %s; it is an integer from %s to %s', n.node->>'name', f.key, left(f.value::text, 100), ranges->f.key->0, ranges->f.key->1)
+          WHEN lengths ? f.key AND jsonb_typeof(f.value) = 'string' THEN format('node "%s" takes no %s: %s; it has from 1 to %s characters', left(n.node->>'name', 100), f.key, left(f.value::text, 100), lengths->f.key)
           ELSE format('node "%s" takes no %s: %s', n.node->>'name', f.key, left(f.value::text, 100)) END,
         CASE f.key WHEN 'retry' THEN reproq_retry_hint() WHEN 'rate' THEN 'For 100 starts a minute: {"key": "…", "limit": 100, "per_ms": 60000}.'
           ELSE fields END
         FROM jsonb_each(CASE jsonb_typeof(n.node) WHEN 'object' THEN n.node ELSE '{}' END) f
        WHERE f.value <> 'null' AND NOT coalesce(CASE
                WHEN f.key = 'input' THEN true
-               WHEN f.key IN ('name', 'task', 'queue', 'lock_key', 'concurrency_key', 'fair_key', 'run_after', 'expires_at') THEN jsonb_typeof(f.value) = 'string' AND f.value <> '""'
-               WHEN f.key IN ('max_attempts', 'timeout_ms', 'concurrency_limit', 'expires_in_ms') THEN f.value @? 'strict $ ? (@ >= 1 && @ % 1 == 0)'
-               WHEN f.key = 'priority' THEN f.value @? 'strict $ ? (@ >= -32768 && @ <= 32767 && @ % 1 == 0)'
-               WHEN f.key = 'delay_ms' THEN f.value @? 'strict $ ? (@ >= 0 && @ % 1 == 0)'
+               WHEN ranges ? f.key THEN jsonb_path_exists(f.value, 'strict $ ? (@ >= $range[0] && @ <= $range[1] && @ % 1 == 0)', jsonb_build_object('range', ranges->f.key), true)
+               WHEN lengths ? f.key THEN jsonb_typeof(f.value) = 'string' AND char_length(f.value #>> '{}') BETWEEN 1 AND (lengths->>f.key)::int
+               WHEN f.key IN ('run_after', 'expires_at') THEN jsonb_typeof(f.value) = 'string' AND f.value <> '""'
                WHEN f.key = 'when' THEN f.value IN ('"success"', '"always"', '"failure"')
                WHEN f.key = 'args' THEN jsonb_typeof(f.value) = 'array'
                WHEN f.key IN ('kwargs', 'spec') THEN jsonb_typeof(f.value) = 'object'
                WHEN f.key = 'after' THEN jsonb_typeof(f.value) = 'array' AND NOT f.value @? '$[*] ? (@.type() != "string")'
                WHEN f.key = 'retry' THEN CASE jsonb_typeof(f.value) WHEN 'object' THEN reproq_retry_fault(f.value) IS NULL END
-               WHEN f.key = 'rate' THEN f.value @? 'strict $ ? (@.key.type() == "string" && @.key != "" && @.limit >= 1 && @.limit % 1 == 0 && @.per_ms > 0)'
-                 AND coalesce(nullif(f.value->'burst', 'null'), '1') @? 'strict $ ? (@ >= 1 && @ % 1 == 0)'
+               WHEN f.key = 'rate' THEN f.value @? 'strict $ ? (@.key.type() == "string" && @.key != "" && @.limit >= 1 && @.limit <= 1000000 && @.limit % 1 == 0 && @.per_ms >= 1 && @.per_ms <= 2592000000 && @.per_ms % 1 == 0)'
+                 AND char_length(f.value->>'key') <= 251 AND coalesce(nullif(f.value->'burst', 'null'), '1') @? 'strict $ ? (@ >= 1 && @ <= 1000000 && @ % 1 == 0)'
              END, false)
       UNION ALL
       SELECT 3, '', 'node "' || (n.node->>'name') || '" has ' || CASE
@@ -237,7 +240,7 @@ BEGIN
   IF nodes IS NULL OR jsonb_typeof(nodes) <> 'array' OR jsonb_array_length(nodes) = 0 THEN
     RAISE EXCEPTION 'reproq_enqueue_workflow: nodes is a JSON array of at least one object' USING ERRCODE = '22023';
   END IF;
-  IF NOT checked THEN
+  IF checked IS NOT TRUE THEN
     SELECT f.fault, f.hint INTO wrong, fix FROM reproq_nodes_fault(nodes) f;
   END IF;
   IF wrong IS NOT NULL THEN
@@ -278,16 +281,17 @@ BEGIN
          -- A part of a workflow is nobody's twin, as in Reproq.
          encode(sha256(convert_to(workflow_id || ':' || n.place, 'UTF8')), 'hex')
     FROM ROWS FROM (jsonb_to_recordset(nodes) AS (name text, task text, "when" text, args jsonb, kwargs jsonb, input jsonb, spec jsonb,
-           queue text, priority integer, delay_ms float8, run_after timestamptz, max_attempts integer, timeout_ms float8, lock_key text, concurrency_key text,
-           concurrency_limit integer, rate jsonb, fair_key text, expires_at timestamptz, expires_in_ms float8, retry jsonb)) WITH ORDINALITY
+           -- Numbers, not integers: 2.0 is one too.
+           queue text, priority numeric, delay_ms float8, run_after timestamptz, max_attempts numeric, timeout_ms float8, lock_key text, concurrency_key text,
+           concurrency_limit numeric, rate jsonb, fair_key text, expires_at timestamptz, expires_in_ms float8, retry jsonb)) WITH ORDINALITY
          AS n (name, task, "when", args, kwargs, input, spec, queue, priority, delay_ms, run_after, max_attempts, timeout_ms, lock_key, concurrency_key,
            concurrency_limit, rate, fair_key, expires_at, expires_in_ms, retry, place)
     CROSS JOIN LATERAL (SELECT count(*)::int AS wait_count FROM reproq_dependencies d WHERE d.child_id = ids[n.place]) w
-    CROSS JOIN LATERAL (SELECT coalesce(n.queue, 'default') AS queue, coalesce(n.priority, 0) AS priority, coalesce(n.max_attempts, 3) AS max_attempts,
+    CROSS JOIN LATERAL (SELECT coalesce(n.queue, 'default') AS queue, coalesce(n.priority::int, 0) AS priority, coalesce(n.max_attempts::int, 3) AS max_attempts,
            coalesce(ceil(n.timeout_ms / 1000)::int, 900) AS timeout_seconds, coalesce(n.run_after, now() + n.delay_ms * interval '1 ms') AS run_after,
-           coalesce(n.concurrency_limit, 0) AS concurrency_limit) o
+           coalesce(n.concurrency_limit::int, 0) AS concurrency_limit) o
     CROSS JOIN LATERAL (SELECT ((n.rate->>'limit')::float8 * 1000 / (n.rate->>'per_ms')::float8)::real AS per_second,
-           coalesce(n.rate->>'burst', n.rate->>'limit')::int AS burst) r
+           coalesce(n.rate->>'burst', n.rate->>'limit')::numeric::int AS burst) r
    ORDER BY n.place;
 
   -- As an enqueue does: written only where it is new or has other numbers, for every lease of a run with this key writes the row too.
