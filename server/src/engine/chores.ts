@@ -51,11 +51,12 @@ const OVERDUE_SLACK_MS = 5_000
 export function chores(context: ChoreContext): Chore[] {
   const { config } = context
   const suspects = new Set<string>()
+  let lastBucket = ''
   return [
     { name: 'look', everyMs: config.lookMs, runOnce: () => look(context) },
     { name: 'strays', everyMs: config.lookMs, runOnce: () => releaseLongStray(context, suspects) },
     { name: 'watch', everyMs: config.lookMs, runOnce: () => watch(context) },
-    { name: 'buckets', everyMs: config.lookMs, runOnce: () => forgetFullBuckets(context.pool) },
+    { name: 'buckets', everyMs: 6 * config.lookMs, runOnce: async () => void (lastBucket = await forgetFullBuckets(context.pool, lastBucket)) },
     { name: 'tenants', everyMs: 6 * config.lookMs, runOnce: () => forgetIdleTenants(context.pool) },
     { name: 'holds', everyMs: 6 * config.lookMs, runOnce: () => letGoStale(context) },
     { name: 'reclaim', everyMs: 6 * config.lookMs, runOnce: () => reclaimForeign(context) },

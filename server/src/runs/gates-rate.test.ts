@@ -143,7 +143,7 @@ t.test('while a limit may apply nothing is born leased, and the fast lease takes
 const keyed = (rateKey: string, perSecond = SLOW, burst = 2) => ({ control: controlFor({ rateKey, ratePerSecond: perSecond, rateBurst: burst }) })
 const buckets = async ({ others }: Given) => (await others.query<{ key: string }>(`SELECT key FROM rate_limits WHERE key <> 'global' ORDER BY key`)).rows.map(({ key }) => key)
 
-t.test('a bucket of a key that is full again is forgotten, a batch at a time; others are not', async (t) => {
+t.test('a bucket of a key that is full again is forgotten, a page at a time; others are not', async (t) => {
   const given = await givenDatabase(t)
   await givenRuns(given.db, ...['a', 'b', 'c', 'used', 'full again', 'waited for', 'new'].map((key) => keyed(key)))
   await limit(given, 'key:by hand', SLOW, 2)
@@ -153,9 +153,13 @@ t.test('a bucket of a key that is full again is forgotten, a batch at a time; ot
   await given.others.query(`UPDATE rate_limits SET tokens_per_second = 0.01 WHERE key = 'key:full again'`)
   await given.others.query(`INSERT INTO reproq_blocked VALUES (1, 'rate:key:waited for', 0, 'paused', 0)`)
   const stay = ['key:by hand', 'key:new', 'key:used', 'key:waited for', 'queue:mail']
-  await forgetFullBuckets(given.db, { limit: 3 })
-  t.equal((await buckets(given)).length, stay.length + 1, 'no more at once than were asked for')
   await given.others.query('TRUNCATE reproq_freed')
+  t.equal(await forgetFullBuckets(given.db, '', { limit: 3 }), 'key:waited for', 'to the first page of which none goes')
+  t.strictSame(await buckets(given), stay)
+  await limit(given, 'key:early', SLOW, 2)
+  await given.others.query(`UPDATE rate_limits SET reproq_by_hand = false, last_refilled_at = now() - interval '2 min' WHERE key = 'key:early'`)
+  t.equal(await forgetFullBuckets(given.db, 'key:waited for', { limit: 3 }), '', 'round')
+  t.ok((await buckets(given)).includes('key:early'))
   await forgetFullBuckets(given.db)
   t.strictSame(await buckets(given), stay)
   t.strictSame((await given.others.query('SELECT key FROM reproq_freed')).rows, [], 'nobody is asked again because of it')
@@ -178,12 +182,12 @@ t.test('a run whose bucket was forgotten is limited as it says, from SQL, in a w
   for (const [name, make] of Object.entries(ways)) {
     const given = await givenDatabase(t)
     await make(given)
-    await forgetFullBuckets(given.db, { unusedMs: -1_000 })
+    await forgetFullBuckets(given.db, '', { unusedMs: -1_000 })
     t.strictSame(await buckets(given), [], name)
     const next = await leasing(given)
     t.equal((await next()).length, 2, name)
     t.strictSame((await given.others.query('SELECT key FROM reproq_blocked')).rows, [{ key: 'rate:key:k' }], name)
-    await forgetFullBuckets(given.db, { unusedMs: -1_000 })
+    await forgetFullBuckets(given.db, '', { unusedMs: -1_000 })
     t.strictSame(await buckets(given), ['key:k'], 'used up, it is not forgotten')
     t.equal((await next()).length, 0, name)
     t.strictSame(await misplaced(given.others), [])
@@ -193,7 +197,7 @@ t.test('a run whose bucket was forgotten is limited as it says, from SQL, in a w
 t.test('a forgotten bucket that a transaction is making anew keeps waiting its own run, and nothing else', async (t) => {
   const given = await givenDatabase(t)
   const [own, other] = await givenRuns(given.db, keyed('k'), keyed('elsewhere'))
-  await forgetFullBuckets(given.db, { unusedMs: -1_000 })
+  await forgetFullBuckets(given.db, '', { unusedMs: -1_000 })
   const holder = await given.others.connect()
   t.teardown(() => holder.release(true))
   await holder.query('BEGIN')
@@ -233,9 +237,9 @@ t.test('never more starts than burst and rate allow, in any stretch of time, fro
   const counts = (key: string) => starts.filter(({ bucket }) => bucket === key).length
   const enough = () => Object.entries(buckets).every(([key, { burst }]) => counts(key) > burst + 40)
   const end = performance.now() + 30_000
-  await forgetFullBuckets(given.db, { unusedMs: -1_000 })
+  await forgetFullBuckets(given.db, '', { unusedMs: -1_000 })
   const forgetting = async () => {
-    while (!enough() && performance.now() < end) await forgetFullBuckets(given.db, { unusedMs: -1_000 })
+    while (!enough() && performance.now() < end) await forgetFullBuckets(given.db, '', { unusedMs: -1_000 })
   }
   await Promise.all([
     forgetting(),

@@ -10,7 +10,7 @@ interface Row {
 }
 const limitsSql = statement<[keys: string[] | null, limit: number | null, after: string | null], Row>(import.meta.url, 'limits.sql')
 const limitSetSql = statement<[string, number, number], never>(import.meta.url, 'limit-set.sql')
-const limitForgetSql = statement<[number, number], never>(import.meta.url, 'limit-forget.sql')
+const limitForgetSql = statement<[after: string, limit: number, unusedMs: number], { last: string; looked: number; forgotten: number }>(import.meta.url, 'limit-forget.sql')
 const limitRemoveSql = statement<[string], { key: string }>(import.meta.url, 'limit-remove.sql')
 
 const SECONDS: Record<LimitUnit, number> = { second: 1, minute: 60, hour: 3_600, day: 86_400 }
@@ -37,12 +37,20 @@ export async function removeLimit(db: Db, key: string): Promise<boolean> {
   return (await db.query(limitRemoveSql, [key])).length > 0
 }
 
-const MOST_FORGOTTEN = 10_000
+const PAGE = 10_000
 const UNUSED_MS = 60_000
 
-/** Deletes buckets of rate keys that are full again: the next run makes one that is as full. What somebody has set stays. */
-export async function forgetFullBuckets(db: Db, { limit = MOST_FORGOTTEN, unusedMs = UNUSED_MS } = {}): Promise<void> {
-  await db.query(limitForgetSql, [limit, unusedMs])
+/**
+ * Deletes buckets of rate keys that are full again: the next run makes one that is as full. What somebody has set stays. Looks at a
+ * page of buckets after the key `after`, and at the next as long as a tenth of one goes. Returns where to go on, '' for the beginning.
+ */
+export async function forgetFullBuckets(db: Db, after = '', { limit = PAGE, unusedMs = UNUSED_MS } = {}): Promise<string> {
+  for (;;) {
+    const [page] = await db.query(limitForgetSql, [after, limit, unusedMs])
+    if (!page || page.looked < limit) return ''
+    after = page.last
+    if (page.forgotten < limit / 10) return after
+  }
 }
 
 function limitOf({ key, perSecond, burst, tokens }: Row): Limit {

@@ -9,6 +9,7 @@ import './checkpoint.js'
 import './expire.js'
 import './finalize.js'
 import './lease.js'
+import './limits.js'
 import './promote.js'
 import './release.js'
 import './run-limit.js'
@@ -38,7 +39,7 @@ const BATCH = 100
 const MANY = 1_000_000
 /** Real rows behind the head of the queue; the rest of it is entries alone, which is all that a lease may look at. */
 const ROWS = 20_000
-const TABLES = new Set(['task_runs', 'reproq_ready', 'reproq_scheduled', 'reproq_leases', 'reproq_blocked', 'reproq_holds'])
+const TABLES = new Set(['task_runs', 'reproq_ready', 'reproq_scheduled', 'reproq_leases', 'reproq_foreign_leases', 'reproq_blocked', 'reproq_holds', 'rate_limits'])
 
 const array = (values: readonly (string | number | null)[]) => pg.escapeLiteral(`{${values.map((value) => value ?? 'NULL').join(',')}}`)
 const uuid = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`
@@ -65,6 +66,8 @@ function parameters(session: string, held: readonly string[], waiting: readonly 
     settled: [array([...held, ...waiting])],
     checkpoint: [array(held), leases, array(held.map(() => 1))],
     expire: [String(BATCH)],
+    reclaim: [],
+    'limit-forget': [`''`, String(BATCH), '60000'],
   }
 }
 
@@ -89,7 +92,7 @@ class Planner {
   async explain(name: string, params: string[]): Promise<{ plan: Plan; pages: number }> {
     await this.#client.query('BEGIN')
     try {
-      const { rows } = await this.#client.query<{ 'QUERY PLAN': [{ Plan: Plan }] }>(`EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE "plan_${name}" (${params.join(', ')})`)
+      const { rows } = await this.#client.query<{ 'QUERY PLAN': [{ Plan: Plan }] }>(`EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE "plan_${name}"${params.length > 0 ? `(${params.join(', ')})` : ''}`)
       const plan = (rows[0] as { 'QUERY PLAN': [{ Plan: Plan }] })['QUERY PLAN'][0].Plan
       return { plan, pages: plan['Shared Hit Blocks'] + plan['Shared Read Blocks'] }
     } finally {
@@ -133,8 +136,18 @@ async function givenPlanner(t: Test) {
     await client.query(`INSERT INTO reproq_scheduled (run_after, result_id) SELECT now() - interval '1 day' + i * interval '1 ms', 4000000000 + i FROM generate_series(1, ${Math.min(rows, 2 * BATCH)}) i ON CONFLICT DO NOTHING`)
     await client.query(`INSERT INTO reproq_scheduled (run_after, result_id) SELECT now() + interval '1 day' + i * interval '1 s', 2000000000 + i FROM generate_series(1, ${entries}) i`)
     await client.query(`INSERT INTO reproq_blocked (result_id, key, room, queue_name, claim_key) SELECT 3000000000 + i, 'lock:' || i % 1000, 1, 'default', i FROM generate_series(1, ${Math.min(Math.max(entries, 1_000), 100_000)}) i ON CONFLICT DO NOTHING`)
+    await client.query(`INSERT INTO rate_limits (key, tokens_per_second, burst_size, current_tokens, last_refilled_at, reproq_by_hand)
+                        SELECT 'key:' || i, 1, 1, 1, now() - interval '1 day', false FROM generate_series(1, ${Math.min(Math.max(entries, 1_000), 100_000)}) i ON CONFLICT DO NOTHING`)
   }
+  await client.query('ALTER TABLE rate_limits DISABLE TRIGGER USER')
   await client.query(`INSERT INTO reproq_freed (key) SELECT 'lock:' || i FROM generate_series(1, ${BATCH}) i`)
+  /** As many whose workers, none of ours, are gone. */
+  const abandon = () =>
+    client.query(
+      `WITH run AS (INSERT INTO task_runs (task_path, spec_json, spec_hash, status, attempts, leased_by, leased_until)
+                    SELECT 't', '{}', 'h', 'RUNNING', 1, 'go', now() - interval '1 min' FROM generate_series(1, ${BATCH}) RETURNING result_id)
+       INSERT INTO reproq_foreign_leases SELECT result_id FROM run`,
+    )
   /** A batch of runs held by the session. */
   const hold = async () => {
     const { rows } = await client.query<{ id: string }>(
@@ -157,6 +170,7 @@ async function givenPlanner(t: Test) {
     await planner.explain(name, params)
   }
   const held = await hold()
+  await abandon()
   const measure = async ({ replan = true } = {}) => {
     if (replan) await planner.forget()
     const { rows } = await client.query<{ id: string }>(`SELECT result_id::text AS id FROM task_runs WHERE status = 'READY' LIMIT ${BATCH}`)
