@@ -163,7 +163,7 @@ BEGIN
       FROM unnest(buckets, tokens, rates) AS b (name, tokens, rate) WHERE 'rate:' || b.name = ANY (blocked_keys)
     ON CONFLICT DO NOTHING;
   UPDATE rate_limits l SET current_tokens = b.tokens, last_refilled_at = clock_timestamp()
-    FROM unnest(buckets, tokens, charges) AS b (name, tokens, charge) WHERE l.key = b.name AND b.charge > 0 AND b.tokens < 'infinity';
+    FROM unnest(buckets, tokens, charges) AS b (name, tokens, charge) WHERE l.key = ANY (buckets) AND l.key = b.name AND b.charge > 0 AND b.tokens < 'infinity';
   INSERT INTO reproq_freed (key)
     SELECT DISTINCT p.key FROM unnest(passed) AS p (key) WHERE EXISTS (SELECT FROM reproq_blocked b WHERE b.key = p.key);
   SELECT coalesce(jsonb_agg(jsonb_build_object('run', result_id::text, 'queue', queue_name, 'task', task_path)), '[]') INTO expired FROM reproq_end_expired(too_late);
