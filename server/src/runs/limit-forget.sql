@@ -2,14 +2,14 @@
 -- Those stay that somebody has set, that runs wait for, or that were made or used less than $3 ms ago and would only come and go.
 -- Returns the last key looked at, how many were, and how many are forgotten.
 WITH page AS MATERIALIZED (
-  SELECT ctid AS place, key FROM rate_limits WHERE key > $1 ORDER BY key LIMIT $2
+  SELECT key FROM rate_limits WHERE key > $1 ORDER BY key LIMIT $2
 ), idle AS MATERIALIZED (
-  SELECT l.ctid AS place FROM rate_limits l
-   WHERE l.ctid = ANY (ARRAY(SELECT place FROM page))
+  SELECT l.key FROM rate_limits l
+   WHERE l.key = ANY (ARRAY(SELECT key FROM page))
      AND starts_with(l.key, 'key:') AND NOT l.reproq_by_hand AND l.last_refilled_at < now() - $3::float8 * interval '1 ms' AND reproq_tokens(l) >= l.burst_size
      AND NOT EXISTS (SELECT FROM reproq_blocked b WHERE b.key = 'rate:' || l.key COLLATE "C" OFFSET 0)
    FOR UPDATE OF l SKIP LOCKED
 ), gone AS (
-  DELETE FROM rate_limits WHERE ctid = ANY (ARRAY(SELECT place FROM idle)) RETURNING key
+  DELETE FROM rate_limits WHERE key = ANY (ARRAY(SELECT key FROM idle)) RETURNING key
 )
 SELECT (SELECT max(key) FROM page) AS last, (SELECT count(*) FROM page)::int AS looked, (SELECT count(*) FROM gone)::int AS forgotten
