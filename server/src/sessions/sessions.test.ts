@@ -7,6 +7,7 @@ import { release } from '../runs/release.js'
 import { Events } from '../events.js'
 import { loadConfig } from '../config.js'
 import { endExpiredSessions } from '../engine/expiry.js'
+import { until } from '../../../test/helpers/wait.js'
 import { close, open, reap, reconcile, renew, resume, shorten, stray } from './sessions.js'
 
 const expire = ({ others }: Given, workerId: string) => others.query(`UPDATE reproq_sessions SET expires_at = now() - interval '1 s' WHERE worker_id = $1`, [workerId])
@@ -171,6 +172,21 @@ t.test('each lease a worker says it holds gets one true verdict, and the good on
   const { rows: leases } = await others.query('SELECT result_id::text AS run, session_id::text AS session FROM reproq_leases ORDER BY result_id')
   t.strictSame(leases, [{ run: kept.run, session: session.sessionId }, { run: wished.run, session: session.sessionId }, { run: reLeased.run, session: other.sessionId }])
   t.strictSame(await misplaced(others), [])
+})
+
+t.test('a lease that is being settled just then is finalized, not lost', async (t) => {
+  const given = await givenDatabase(t)
+  const session = await givenSession(given.db, 'w')
+  const [settled, kept] = [await givenLeased(given.db, session), await givenLeased(given.db, session)]
+  const settling = await given.others.connect()
+  t.teardown(() => settling.release())
+  await settling.query("BEGIN; SET LOCAL reproq.internal = 'on'")
+  await settling.query("UPDATE task_runs SET status = 'SUCCESSFUL' WHERE result_id = $1", [settled.run])
+  const reconciled = reconcile(given.db, session.sessionId, [settled, kept])
+  await until('it waits for the row', async () => (await given.others.query('SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = $1', ['Lock'])).rowCount)
+  await settling.query('COMMIT')
+  const verdicts = new Map((await reconciled).map(({ run, verdict }) => [run, verdict]))
+  t.strictSame([verdicts.get(settled.run), verdicts.get(kept.run)], ['finalized', 'keep'])
 })
 
 t.test('what a session holds and nobody knows of is found, by its lease', async (t) => {

@@ -79,12 +79,16 @@ export interface Reconciled {
   retry: string | null
   crashes: number | null
 }
-const reconcileSql = statement<[string, string[], string[]], Reconciled>(import.meta.url, 'reconcile.sql')
+const reconcileSql = statement<[string, string[], string[]], Omit<Reconciled, 'verdict'> & { verdict: Reconciled['verdict'] | 'again' }>(import.meta.url, 'reconcile.sql')
 
 /** Which of the leases a worker holds are still good; those come under its session. */
 export async function reconcile(db: Db, sessionId: string, held: Pick<HeldLease, 'run' | 'lease'>[]): Promise<Reconciled[]> {
   if (held.length === 0) return []
-  return db.query(reconcileSql, [sessionId, held.map((item) => item.run), held.map((item) => item.lease)])
+  const rows = await db.query(reconcileSql, [sessionId, held.map((item) => item.run), held.map((item) => item.lease)])
+  const moving = new Set(rows.filter(({ verdict }) => verdict === 'again').map(({ lease }) => lease))
+  const sure = rows.flatMap(({ verdict, ...row }) => (verdict === 'again' ? [] : [{ ...row, verdict }]))
+  // Whoever was changing those has finished: the next statement sees what he did.
+  return [...sure, ...(await reconcile(db, sessionId, held.filter(({ lease }) => moving.has(lease))))]
 }
 
 export interface Reaped {
