@@ -17,6 +17,11 @@ export function working(player: Player, config: PlayerConfig): Record<string, Co
     async delays() {
       return count.delays
     },
+    /** Takes no more work until it is started again; the process stays. */
+    async pause() {
+      await worker?.stop()
+      worker = undefined
+    },
     async stop() {
       await worker?.stop()
     },
