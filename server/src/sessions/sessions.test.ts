@@ -174,7 +174,7 @@ t.test('each lease a worker says it holds gets one true verdict, and the good on
   t.strictSame(await misplaced(others), [])
 })
 
-t.test('a lease that is being settled just then is finalized, not lost', async (t) => {
+t.test('a lease that is being settled just then is finalized, not lost; one whose run is being changed is kept', async (t) => {
   const given = await givenDatabase(t)
   const session = await givenSession(given.db, 'w')
   const [settled, kept] = [await givenLeased(given.db, session), await givenLeased(given.db, session)]
@@ -182,6 +182,7 @@ t.test('a lease that is being settled just then is finalized, not lost', async (
   t.teardown(() => settling.release())
   await settling.query("BEGIN; SET LOCAL reproq.internal = 'on'")
   await settling.query("UPDATE task_runs SET status = 'SUCCESSFUL' WHERE result_id = $1", [settled.run])
+  await settling.query('UPDATE task_runs SET updated_at = now() WHERE result_id = $1', [kept.run])
   const reconciled = reconcile(given.db, session.sessionId, [settled, kept])
   await until('it waits for the row', async () => (await given.others.query('SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = $1', ['Lock'])).rowCount)
   await settling.query('COMMIT')
